@@ -1,0 +1,38 @@
+//! Generates the contracts' types from `proto/`; protox parses, so no protoc is needed.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+const ROOT: &str = "../../proto";
+const FILES: &[&str] = &[
+    "turbopanel/agent/v1/agent.proto",
+    "turbopanel/agent/v1/command.proto",
+    "turbopanel/agent/v1/container.proto",
+    "turbopanel/agent/v1/error.proto",
+    "turbopanel/agent/v1/log.proto",
+    "turbopanel/control/v1/fleet.proto",
+    "turbopanel/control/v1/token.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed={ROOT}");
+    let mut compiler = protox::Compiler::new([ROOT])?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(FILES)?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    // Encoded by protox, because prost's own types would drop the method options.
+    fs::write(
+        out.join("contract.bin"),
+        protox::Compiler::new([ROOT])?
+            .include_imports(true)
+            .open_files(FILES)?
+            .encode_file_descriptor_set(),
+    )?;
+    tonic_prost_build::configure()
+        .bytes(".turbopanel.agent.v1")
+        .extern_path(".turbopanel.tunnel.v1", "::turbopanel_tunnel::proto")
+        .build_transport(false)
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
