@@ -1,5 +1,8 @@
 //! The TurboPanel agent.
 
+pub mod engines;
+pub mod services;
+
 /// The contract `turbopanel.agent.v1`, generated from `proto/`.
 #[allow(missing_docs, clippy::all, unreachable_pub, unused_qualifications)]
 pub mod proto {

@@ -1,0 +1,1 @@
+//! What does the work: Docker, processes, the host. No gRPC type is named in here.

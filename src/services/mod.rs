@@ -1,0 +1,3 @@
+//! The gRPC services: each converts between the contract's messages and the engines.
+
+pub mod error;
