@@ -9,12 +9,18 @@
 //! and a negotiated API version ([`version`]); streams are read by the agent itself.
 
 pub mod address;
+pub mod containers;
 mod engine;
 mod error;
+pub mod exec;
+mod exec_signal;
+pub mod framing;
+mod http1;
 pub mod names;
 pub mod signal;
 mod socket;
 mod status;
+mod stream;
 mod transport;
 pub mod version;
 
