@@ -1,0 +1,108 @@
+//! A caller's own link to a control plane: dialled in the background, and again after every cut.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+
+use crate::{
+    Channel, DialError, DialHeaders, FIRST_WINDOW, MAX_WINDOW, Methods, Outcome, Redial,
+    SessionEnd, Target,
+    channel::Inner,
+    dial::dial,
+    error::status,
+    frames::RawPacket,
+    link::{Side, drive},
+    outbox::Outbox,
+    proto::{TunnelErrorReason, frame::Kind},
+    relay::Presence,
+    socket::{Instance, Socket},
+};
+
+/// Reaches whom the target names (`…/client/connect?agent=NAME`, or the control plane itself without a
+/// name). The link is kept up while a clone of the channel, or a call on it, lives.
+pub fn connect_caller(target: Target, headers: DialHeaders, methods: Methods) -> Channel {
+    let windows = (FIRST_WINDOW, MAX_WINDOW);
+    let channel = Channel::new(methods, windows, false, Presence::away(""));
+    let inner = Arc::clone(&channel.inner);
+    let dropped = inner.dropped.clone();
+    channel.inner.tasks.spawn(async move {
+        let keeping = keep_linked(inner, target, headers);
+        let _ = dropped.run_until_cancelled(keeping).await;
+    });
+    channel
+}
+
+async fn keep_linked(inner: Arc<Inner>, target: Target, headers: DialHeaders) {
+    let seed = Instance::random();
+    let mut redial = Redial::new(seed.as_bytes().iter().fold(1, |sum, byte| {
+        u64::from(*byte).wrapping_add(u64::wrapping_mul(sum, 257))
+    }));
+    loop {
+        let outcome = match dial(&target, &headers).await {
+            Ok(socket) => {
+                let end = run(&inner, socket).await;
+                tracing::debug!(%end, "the connection to the control plane ended");
+                inner.unlinked(None);
+                Outcome::of_session(&end)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the control plane was not reached");
+                if let Some(status) = final_status(&error) {
+                    inner.refuse(status);
+                }
+                Outcome::of_dial(&error)
+            }
+        };
+        // People wait for a caller: it comes back sooner than an agent.
+        let wait = redial.after(outcome).min(std::time::Duration::from_secs(5));
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn run(inner: &Arc<Inner>, mut socket: Socket) -> SessionEnd {
+    let began = std::time::Instant::now();
+    let outbox = Arc::new(Outbox::new());
+    let cancel = CancellationToken::new();
+    let reason = drive(&mut socket, &outbox, Side::Dialled, &cancel, |packet| {
+        receive(inner, &outbox, packet)
+    })
+    .await;
+    SessionEnd::new(reason, began.elapsed())
+}
+
+fn receive(inner: &Arc<Inner>, outbox: &Arc<Outbox>, mut packet: RawPacket) -> Result<(), String> {
+    while let Some(frame) = packet.next_frame().map_err(|error| error.to_string())? {
+        if frame.stream != 0 {
+            inner.receive(frame)?;
+        } else if let Some(Kind::Presence(presence)) =
+            frame.decode().map_err(|error| error.to_string())?
+        {
+            inner.linked(outbox, presence.into());
+        }
+    }
+    Ok(())
+}
+
+/// The status of a refusal that dialling again does not mend.
+fn final_status(error: &DialError) -> Option<Status> {
+    let refusal = error.refusal()?;
+    let code = match refusal.status {
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::NotFound,
+        426 => Code::FailedPrecondition,
+        _ => return None,
+    };
+    let message = if refusal.message.is_empty() {
+        format!("{error}; {}", error.mend())
+    } else {
+        refusal.message.clone()
+    };
+    Some(status(
+        code,
+        TunnelErrorReason::ControlPlaneUnreachable,
+        message,
+        &[],
+    ))
+}

@@ -1,0 +1,470 @@
+//! The calling end: a tower service whose calls outlive the links that carry them.
+//!
+//! A channel has at most one link at a time. While it has none, its calls wait; with the next link each of
+//! them sends its command again, and both ends go on where they were.
+
+mod call;
+mod pump;
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::{Duration, Instant as StdInstant, SystemTime},
+};
+
+use http::{Request, Response};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use tonic::{Code, Status, body::Body};
+use tower_service::Service;
+
+pub use crate::body::ResponseBody;
+use crate::{
+    Methods,
+    body::Guard,
+    error,
+    frames::{OutFrame, RawFrame},
+    headers,
+    outbox::Outbox,
+    proto::{Reset, ResetCode, TunnelErrorReason, frame::Kind},
+    relay::Presence,
+    socket::Instance,
+    sync::lock,
+};
+pub(crate) use call::{Call, Piece};
+
+/// How long open calls wait for their agent to come back.
+const WAIT_FOR_AGENT: Duration = Duration::from_secs(120);
+/// How long a new call waits for a link to the control plane.
+const WAIT_FOR_LINK: Duration = Duration::from_secs(10);
+/// Cancelled calls whose cancel is repeated over the next link, at most.
+const MAX_CANCELLED: usize = 256;
+
+/// A tower service that carries calls to whoever serves at the other end of the tunnel. Cheap to clone.
+#[derive(Clone)]
+pub struct Channel {
+    pub(crate) inner: Arc<Inner>,
+    /// Cancels `Inner::dropped` with the last clone.
+    _alive: Arc<DropGuard>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) methods: Methods,
+    pub(crate) windows: (u64, u64),
+    /// The link leads straight to whom the channel calls: no link means that nobody is there.
+    direct: bool,
+    pub(crate) tasks: TaskTracker,
+    /// Cancelled when the last user of the channel is gone.
+    pub(crate) dropped: CancellationToken,
+    pub(crate) presence: watch::Sender<Presence>,
+    state: Mutex<State>,
+}
+
+struct State {
+    outbox: Option<Arc<Outbox>>,
+    calls: HashMap<u32, Arc<Call>>,
+    next_stream: u32,
+    cancelled: Vec<Instance>,
+    /// Why there will be no link: calls fail with it at once.
+    refused: Option<Status>,
+    away_since: Option<StdInstant>,
+}
+
+impl Channel {
+    pub(crate) fn new(
+        methods: Methods,
+        windows: (u64, u64),
+        direct: bool,
+        presence: Presence,
+    ) -> Self {
+        let dropped = CancellationToken::new();
+        Self {
+            _alive: Arc::new(dropped.clone().drop_guard()),
+            inner: Arc::new(Inner {
+                methods,
+                windows,
+                direct,
+                tasks: TaskTracker::new(),
+                dropped,
+                presence: watch::Sender::new(presence),
+                state: Mutex::new(State {
+                    outbox: None,
+                    calls: HashMap::new(),
+                    next_stream: 1,
+                    cancelled: Vec::new(),
+                    refused: None,
+                    away_since: None,
+                }),
+            }),
+        }
+    }
+
+    /// Tells whether whom this channel calls is there, and every change of that.
+    pub fn presence(&self) -> watch::Receiver<Presence> {
+        self.inner.presence.subscribe()
+    }
+}
+
+impl Inner {
+    /// A link told whether whom it leads to is there.
+    pub(crate) fn linked(self: &Arc<Self>, outbox: &Arc<Outbox>, presence: Presence) {
+        if presence.connected {
+            self.attach(outbox, presence);
+        } else {
+            lock(&self.state).outbox = Some(Arc::clone(outbox));
+            self.detach(Some(presence));
+        }
+    }
+
+    /// Every open call goes on over this link.
+    fn attach(&self, outbox: &Arc<Outbox>, presence: Presence) {
+        let mut state = lock(&self.state);
+        let same_link = state
+            .outbox
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, outbox));
+        if same_link && self.presence.borrow().is_same_connection(&presence) {
+            return;
+        }
+        state.outbox = Some(Arc::clone(outbox));
+        state.refused = None;
+        state.away_since = None;
+        for id in std::mem::take(&mut state.cancelled) {
+            let stream = state.new_stream();
+            outbox.push_first(0, cancel(stream, Some(id)));
+        }
+        let calls: Vec<_> = state.calls.values().cloned().collect();
+        self.presence.send_replace(presence.clone());
+        for call in calls {
+            call.attach(outbox, &presence);
+        }
+    }
+
+    /// The link is gone. Open calls wait for the next one.
+    pub(crate) fn unlinked(self: &Arc<Self>, presence: Option<Presence>) {
+        lock(&self.state).outbox = None;
+        self.detach(presence);
+    }
+
+    fn detach(self: &Arc<Self>, presence: Option<Presence>) {
+        let mut state = lock(&self.state);
+        for call in state.calls.values() {
+            call.detach();
+        }
+        if let Some(presence) = presence {
+            self.presence.send_replace(presence);
+        }
+        let since = *state.away_since.get_or_insert_with(StdInstant::now);
+        let waiting = !state.calls.is_empty();
+        drop(state);
+        if waiting {
+            let weak = Arc::downgrade(self);
+            let dropped = self.dropped.clone();
+            self.tasks.spawn(async move {
+                let wait = tokio::time::sleep(WAIT_FOR_AGENT);
+                if dropped.run_until_cancelled(wait).await.is_some()
+                    && let Some(inner) = weak.upgrade()
+                {
+                    inner.give_up(since);
+                }
+            });
+        }
+    }
+
+    /// There will be no link: whatever waits for one fails.
+    pub(crate) fn refuse(&self, status: Status) {
+        let mut state = lock(&self.state);
+        let calls: Vec<_> = state.calls.drain().map(|(_, call)| call).collect();
+        state.refused = Some(status.clone());
+        drop(state);
+        // Wakes the calls that wait for a link.
+        self.presence.send_modify(|_| {});
+        for call in calls {
+            call.fail(status.clone());
+        }
+    }
+
+    fn give_up(&self, since: StdInstant) {
+        let mut state = lock(&self.state);
+        if state.away_since != Some(since) {
+            return;
+        }
+        let calls: Vec<_> = state.calls.drain().map(|(_, call)| call).collect();
+        drop(state);
+        for call in calls {
+            call.fail(error::call_lost());
+        }
+    }
+
+    /// Takes a frame about a call.
+    pub(crate) fn receive(&self, raw: RawFrame) -> Result<(), String> {
+        let stream = raw.stream;
+        let Some(kind) = raw.decode().map_err(|error| error.to_string())? else {
+            return Ok(());
+        };
+        let Some(call) = lock(&self.state).calls.get(&stream).cloned() else {
+            return Ok(());
+        };
+        let ended = match kind {
+            Kind::Response(response) => call.response(response),
+            Kind::Log(log) => call.body(log.offset, log.body, None),
+            Kind::Credit(credit) => call.credit(credit),
+            Kind::Reset(reset) => {
+                self.reset(&call, &reset);
+                return Ok(());
+            }
+            _ => Ok(()),
+        };
+        if let Err(violation) = ended {
+            self.cancel(&call);
+            call.fail(error::protocol_violation(&violation.to_string()));
+        }
+        Ok(())
+    }
+
+    fn reset(&self, call: &Arc<Call>, reset: &Reset) {
+        let presence = self.presence.borrow().clone();
+        let status = match reset.code() {
+            ResetCode::Lost if call.may_start_again() && presence.connected => {
+                if let Some(outbox) = lock(&self.state).outbox.clone() {
+                    call.start_again(&outbox, &presence);
+                    return;
+                }
+                error::call_lost()
+            }
+            ResetCode::Lost => error::call_lost(),
+            ResetCode::Refused if !presence.connected => presence.offline(),
+            ResetCode::Refused => error::status(
+                Code::Unavailable,
+                TunnelErrorReason::TooManyCalls,
+                format!("the call was not started: {}", reset.message),
+                &[],
+            ),
+            ResetCode::Cancel => Status::cancelled("the call was cancelled"),
+            ResetCode::FlowControl | ResetCode::Protocol => {
+                error::protocol_violation(&reset.message)
+            }
+            ResetCode::Internal | ResetCode::Unspecified => error::status(
+                Code::Internal,
+                TunnelErrorReason::HandlerFailed,
+                "the call's handler failed; the agent's log has the details",
+                &[],
+            ),
+        };
+        lock(&self.state).calls.remove(&call.stream());
+        call.fail(status);
+    }
+
+    /// The answer arrived whole: the other end may forget it.
+    pub(crate) fn done(&self, call: &Call) {
+        let mut state = lock(&self.state);
+        if state.calls.remove(&call.stream()).is_some()
+            && let Some(outbox) = &state.outbox
+        {
+            let done = OutFrame::new(call.stream(), Kind::Done(crate::proto::Done {}));
+            outbox.push_rider(0, done);
+        }
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn cancel(&self, call: &Call) {
+        let mut state = lock(&self.state);
+        if state.calls.remove(&call.stream()).is_none() {
+            return;
+        }
+        let attached = call.is_attached();
+        match &state.outbox {
+            Some(outbox) if attached => {
+                outbox.reset(0, call.stream(), cancel(call.stream(), None));
+            }
+            _ if call.was_commanded() && state.cancelled.len() < MAX_CANCELLED => {
+                state.cancelled.push(call.id());
+            }
+            _ => {}
+        }
+    }
+
+    /// Puts a new call on the link.
+    fn open(&self, call: &Arc<Call>) -> Result<(), Refused> {
+        let mut state = lock(&self.state);
+        if let Some(status) = &state.refused {
+            return Err(Refused::For(status.clone()));
+        }
+        let presence = self.presence.borrow().clone();
+        let Some(outbox) = state.outbox.clone() else {
+            return Err(if self.direct {
+                Refused::For(presence.offline())
+            } else {
+                Refused::NoLink
+            });
+        };
+        if !presence.connected {
+            return Err(Refused::For(presence.offline()));
+        }
+        let stream = state.new_stream();
+        call.number(stream);
+        state.calls.insert(stream, Arc::clone(call));
+        call.attach(&outbox, &presence);
+        Ok(())
+    }
+
+    pub(crate) async fn open_when_linked(&self, call: &Arc<Call>) -> Result<(), Status> {
+        let mut presence = self.presence.subscribe();
+        let until = Instant::now() + WAIT_FOR_LINK;
+        loop {
+            presence.mark_unchanged();
+            match self.open(call) {
+                Ok(()) => return Ok(()),
+                Err(Refused::For(status)) => return Err(status),
+                Err(Refused::NoLink) => {}
+            }
+            match tokio::time::timeout_at(until, presence.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => {
+                    return Err(error::status(
+                        Code::Unavailable,
+                        TunnelErrorReason::ControlPlaneUnreachable,
+                        "there is no connection to the control plane",
+                        &[],
+                    ));
+                }
+            }
+        }
+    }
+}
+
+enum Refused {
+    NoLink,
+    For(Status),
+}
+
+impl State {
+    fn new_stream(&mut self) -> u32 {
+        let stream = self.next_stream;
+        // Comes round after four thousand million calls; those before it are long over.
+        self.next_stream = self.next_stream.checked_add(1).unwrap_or(1);
+        stream
+    }
+}
+
+fn cancel(stream: u32, id: Option<Instance>) -> OutFrame {
+    let reset = Reset {
+        code: ResetCode::Cancel.into(),
+        message: String::new(),
+        call_id: id.map_or_else(Default::default, |id| id.as_bytes().to_vec().into()),
+    };
+    OutFrame::new(stream, Kind::Reset(reset))
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<ResponseBody>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let channel = self.clone();
+        Box::pin(async move {
+            let inner = Arc::clone(&channel.inner);
+            let (parts, body) = request.into_parts();
+            let headers = headers::to_frame(&parts.headers).map_err(error::bad_headers)?;
+            let deadline = grpc_timeout(&parts.headers).map(|timeout| Instant::now() + timeout);
+            let path = parts.uri.path().to_owned();
+            let method = inner.methods.get(&path);
+            let call = Arc::new(Call::new(path, headers, method, inner.windows));
+            let guard = Guard::new(channel, Arc::clone(&call));
+            pump::start(&inner, &call, body).await?;
+            let body = ResponseBody::new(guard, deadline);
+            body.head().await
+        })
+    }
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel").finish_non_exhaustive()
+    }
+}
+
+/// Reads `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Requests").
+fn grpc_timeout(headers: &http::HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(value * 3600)),
+        "M" => Some(Duration::from_secs(value * 60)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+/// Whether whom a channel calls is there.
+impl Presence {
+    /// The status of calls while it is not.
+    pub(crate) fn offline(&self) -> Status {
+        let name = &self.agent;
+        let last_seen = match self.last_seen {
+            None => "never".to_owned(),
+            Some(time) => rfc3339(time),
+        };
+        let seen = match self.last_seen {
+            None => "it has never been connected".to_owned(),
+            Some(_) => format!("it was last seen at {last_seen}"),
+        };
+        error::status(
+            Code::Unavailable,
+            TunnelErrorReason::AgentOffline,
+            format!("agent {name} is not connected; {seen}"),
+            &[("agent", name), ("last_seen", &last_seen)],
+        )
+    }
+}
+
+/// Formats a time as RFC 3339 does, to the second.
+fn rfc3339(time: SystemTime) -> String {
+    let mut timestamp = prost_types::Timestamp::from(time);
+    timestamp.nanos = 0;
+    timestamp.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_rfc_3339() {
+        let at = |seconds| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_827_696), "2000-02-29T12:34:56Z");
+        assert_eq!(at(1_795_521_600), "2026-11-24T12:00:00Z");
+    }
+
+    #[test]
+    fn timeouts_are_read_as_grpc_says() {
+        let read = |text: &str| {
+            let mut headers = http::HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            grpc_timeout(&headers)
+        };
+        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("123456789S"), None);
+        assert_eq!(read("S"), None);
+        assert_eq!(read("5x"), None);
+    }
+}

@@ -1,0 +1,380 @@
+//! One call on the calling end: what is kept of its request, and what has arrived of its answer.
+
+use std::{
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::Instant as StdInstant,
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tonic::Status;
+
+use crate::{
+    FIRST_WINDOW, MAX_BODY_FRAME, Method,
+    flow::{RecvBody, SendBody, Violation},
+    frames::OutFrame,
+    headers,
+    outbox::Outbox,
+    proto::{Command, Credit, Data, Header, Response, frame::Kind},
+    relay::Presence,
+    socket::Instance,
+    sync::lock,
+};
+
+pub(crate) struct Call {
+    path: String,
+    headers: Vec<Header>,
+    method: Method,
+    state: Mutex<State>,
+}
+
+struct State {
+    id: Instance,
+    stream: u32,
+    /// The instance that the call was first meant for; none before the first command.
+    instance: Option<Bytes>,
+    outbox: Option<Arc<Outbox>>,
+    /// It is known how much of the request the other end has.
+    synced: bool,
+    over: bool,
+    request: SendBody,
+    request_end_sent: bool,
+    writer: Option<Waker>,
+    answer: RecvBody,
+    head: Option<(u16, HeaderMap)>,
+    head_arrived: bool,
+    trailers: Option<HeaderMap>,
+    failed: Option<Status>,
+    reader: Option<Waker>,
+    commanded_at: Option<StdInstant>,
+    granted_at: StdInstant,
+}
+
+/// What an answer's consumer gets.
+pub(crate) enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Call {
+    pub(crate) fn new(
+        path: String,
+        headers: Vec<Header>,
+        method: Method,
+        (first_window, max_window): (u64, u64),
+    ) -> Self {
+        Self {
+            path,
+            headers,
+            method,
+            state: Mutex::new(State {
+                id: Instance::random(),
+                stream: 0,
+                instance: None,
+                outbox: None,
+                synced: false,
+                over: false,
+                request: SendBody::new(FIRST_WINDOW),
+                request_end_sent: false,
+                writer: None,
+                answer: RecvBody::new(first_window, max_window),
+                head: None,
+                head_arrived: false,
+                trailers: None,
+                failed: None,
+                reader: None,
+                commanded_at: None,
+                granted_at: StdInstant::now(),
+            }),
+        }
+    }
+
+    pub(crate) fn number(&self, stream: u32) {
+        lock(&self.state).stream = stream;
+    }
+
+    pub(crate) fn stream(&self) -> u32 {
+        lock(&self.state).stream
+    }
+
+    pub(crate) fn id(&self) -> Instance {
+        lock(&self.state).id
+    }
+
+    pub(crate) fn was_commanded(&self) -> bool {
+        lock(&self.state).instance.is_some()
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        lock(&self.state).outbox.is_some()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        lock(&self.state).over
+    }
+
+    /// The call goes on over this link.
+    pub(crate) fn attach(&self, outbox: &Arc<Outbox>, presence: &Presence) {
+        let mut state = lock(&self.state);
+        let again = state.instance.is_some();
+        let instance = state
+            .instance
+            .get_or_insert_with(|| presence.instance_bytes())
+            .clone();
+        state.outbox = Some(Arc::clone(outbox));
+        state.synced = !again;
+        state.request_end_sent = false;
+        let mut body = Bytes::new();
+        if !again {
+            let _ = state.request.rewind(0, presence.window);
+            if let Some((_, piece)) = state.request.next(MAX_BODY_FRAME) {
+                body = piece;
+            }
+            state.request_end_sent = state.request.is_all_sent();
+            state.commanded_at = Some(StdInstant::now());
+        }
+        let command = Command {
+            call_id: Bytes::copy_from_slice(state.id.as_bytes()),
+            instance,
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            class: self.method.class.into(),
+            body,
+            end: state.request_end_sent,
+            received: state.answer.received(),
+            limit: state.answer.granted(),
+            again,
+            caller: String::new(),
+            no_side_effects: self.method.no_side_effects,
+        };
+        let frame = OutFrame::new(state.stream, Kind::Command(command));
+        outbox.push(0, state.stream, self.method.class, [frame]);
+        state.send(self.method);
+    }
+
+    /// The link is gone, or whom it leads to.
+    pub(crate) fn detach(&self) {
+        let mut state = lock(&self.state);
+        state.outbox = None;
+        state.synced = false;
+    }
+
+    /// Nothing has come of the call and nothing of its request is forgotten: as it changes nothing, it may
+    /// begin again.
+    pub(crate) fn may_start_again(&self) -> bool {
+        let state = lock(&self.state);
+        self.method.no_side_effects
+            && !state.head_arrived
+            && state.answer.received() == 0
+            && state.request.base() == 0
+    }
+
+    pub(crate) fn start_again(&self, outbox: &Arc<Outbox>, presence: &Presence) {
+        {
+            let mut state = lock(&self.state);
+            state.id = Instance::random();
+            state.instance = None;
+        }
+        self.attach(outbox, presence);
+    }
+
+    /// Takes a part of the answer.
+    pub(crate) fn response(&self, response: Response) -> Result<(), Violation> {
+        {
+            let mut state = lock(&self.state);
+            if response.status != 0 && !state.head_arrived {
+                let headers =
+                    headers::from_frame(response.headers).map_err(|_| Violation::BadOffset)?;
+                let status = u16::try_from(response.status).map_err(|_| Violation::BadOffset)?;
+                state.head = Some((status, headers));
+                state.head_arrived = true;
+                let commanded_at = state.commanded_at.take();
+                if let (Some(outbox), Some(at)) = (&state.outbox, commanded_at) {
+                    outbox.observe_round_trip(at.elapsed());
+                }
+            }
+        }
+        let trailers = response.end.then_some(response.trailers);
+        self.body(response.offset, response.body, trailers)
+    }
+
+    /// Takes a part of the answer's body, and its trailers if it is the last.
+    pub(crate) fn body(
+        &self,
+        offset: u64,
+        body: Bytes,
+        trailers: Option<Vec<Header>>,
+    ) -> Result<(), Violation> {
+        let mut state = lock(&self.state);
+        let end = offset.saturating_add(body.len() as u64);
+        state.answer.accept(offset, body)?;
+        if let Some(trailers) = trailers
+            && !state.answer.is_complete()
+        {
+            state.answer.complete_at(end)?;
+            state.trailers = Some(headers::from_frame(trailers).map_err(|_| Violation::BadOffset)?);
+        }
+        if let Some(reader) = state.reader.take() {
+            reader.wake();
+        }
+        Ok(())
+    }
+
+    /// Takes what the other end says of the request.
+    pub(crate) fn credit(&self, credit: Credit) -> Result<(), Violation> {
+        let mut state = lock(&self.state);
+        if state.synced {
+            state.request.credit(credit.received, credit.limit)?;
+        } else if state.outbox.is_some() {
+            state.request.rewind(credit.received, credit.limit)?;
+            state.synced = true;
+            state.request_end_sent = false;
+        }
+        state.send(self.method);
+        if state.request.wants_more()
+            && let Some(writer) = state.writer.take()
+        {
+            writer.wake();
+        }
+        Ok(())
+    }
+
+    /// Ends the call with this error.
+    pub(crate) fn fail(&self, status: Status) {
+        let mut state = lock(&self.state);
+        if state.failed.is_none() && !state.answer.is_complete() {
+            state.failed = Some(status);
+        }
+        state.end();
+    }
+
+    /// The call's consumer is gone.
+    pub(crate) fn close(&self) {
+        lock(&self.state).end();
+    }
+
+    /// Tells whether more of the request can be taken; if not, wakes when it can.
+    pub(crate) fn wants_more(&self, cx: &mut Context<'_>) -> bool {
+        let mut state = lock(&self.state);
+        if state.request.wants_more() {
+            return true;
+        }
+        state.writer = Some(cx.waker().clone());
+        false
+    }
+
+    /// Wakes whoever waits for more of the request's body, when the call is over.
+    pub(crate) fn wake_when_over(&self, cx: &mut Context<'_>) {
+        lock(&self.state).writer = Some(cx.waker().clone());
+    }
+
+    pub(crate) fn push(&self, chunk: Bytes) {
+        lock(&self.state).request.push(chunk);
+    }
+
+    pub(crate) fn complete_request(&self) {
+        lock(&self.state).request.complete();
+    }
+
+    /// Hands the link whatever of the request may go.
+    pub(crate) fn send(&self) {
+        lock(&self.state).send(self.method);
+    }
+
+    /// Waits for the answer's head.
+    pub(crate) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<(u16, HeaderMap), Status>> {
+        let mut state = lock(&self.state);
+        if let Some(head) = state.head.take() {
+            return Poll::Ready(Ok(head));
+        }
+        if let Some(status) = state.failed.take() {
+            return Poll::Ready(Err(status));
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Takes the next piece of the answer. `None` after the last.
+    pub(crate) fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Status>>> {
+        let mut state = lock(&self.state);
+        if let Some(chunk) = state.answer.take() {
+            state.grant();
+            return Poll::Ready(Some(Ok(Piece::Data(chunk))));
+        }
+        if state.answer.is_complete() {
+            let trailers = state
+                .trailers
+                .take()
+                .filter(|trailers| !trailers.is_empty());
+            return Poll::Ready(trailers.map(|trailers| Ok(Piece::Trailers(trailers))));
+        }
+        if let Some(status) = state.failed.take() {
+            return Poll::Ready(Some(Err(status)));
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The whole answer has arrived.
+    pub(crate) fn is_answered(&self) -> bool {
+        lock(&self.state).answer.is_complete()
+    }
+
+    /// The whole answer, trailers included, was taken.
+    pub(crate) fn is_drained(&self) -> bool {
+        let state = lock(&self.state);
+        state.answer.is_drained() && state.trailers.as_ref().is_none_or(HeaderMap::is_empty)
+    }
+}
+
+impl State {
+    fn send(&mut self, method: Method) {
+        let Some(outbox) = self.outbox.clone().filter(|_| self.synced) else {
+            return;
+        };
+        let mut frames = Vec::new();
+        while !self.request_end_sent {
+            let piece = self.request.next(MAX_BODY_FRAME);
+            let end = self.request.is_all_sent();
+            if piece.is_none() && !end {
+                break;
+            }
+            let (offset, body) = piece.unwrap_or((self.request.sent(), Bytes::new()));
+            self.request_end_sent = end;
+            frames.push(OutFrame::new(
+                self.stream,
+                Kind::Data(Data { offset, body, end }),
+            ));
+        }
+        if !frames.is_empty() {
+            outbox.push(0, self.stream, method.class, frames);
+        }
+    }
+
+    fn grant(&mut self) {
+        if !self.answer.grant_due() {
+            return;
+        }
+        let Some(outbox) = &self.outbox else { return };
+        let since_last = self.granted_at.elapsed();
+        if let Some(limit) = self.answer.grant(since_last, outbox.round_trip()) {
+            self.granted_at = StdInstant::now();
+            let credit = Credit {
+                received: self.answer.received(),
+                limit,
+            };
+            outbox.push_first(0, OutFrame::new(self.stream, Kind::Credit(credit)));
+        }
+    }
+
+    fn end(&mut self) {
+        self.over = true;
+        for waker in [self.reader.take(), self.writer.take()]
+            .into_iter()
+            .flatten()
+        {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! One agent as its control plane sees it: its link, the control plane's own calls, and the relay of
+//! other callers' links.
+//!
+//! The relay keeps no call: it knows which slot is which caller's link, sets the slot, names the caller in
+//! each command, and drops frames of the connection that a caller sends.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Channel, FIRST_WINDOW, Methods, Settings,
+    agent::SessionEnd,
+    frames::{COMMAND, LOG, OutFrame, RawFrame, RawPacket},
+    handshake::Greeted,
+    link::{CloseCode, Closing, EndReason, Side, drive},
+    outbox::Outbox,
+    proto::{self, CallClass, Detach, Reset, ResetCode, frame::Kind},
+    server::overloaded,
+    socket::{Instance, Socket},
+    sync::lock,
+};
+
+/// Whether an agent is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// The agent's name.
+    pub agent: String,
+    /// It is connected.
+    pub connected: bool,
+    /// Its instance, when known.
+    pub instance: Option<Instance>,
+    /// The number of its connection.
+    pub dial: u64,
+    /// How far a request's body may go before the first credit.
+    pub window: u64,
+    /// When it was last connected. Empty: never.
+    pub last_seen: Option<SystemTime>,
+}
+
+impl Presence {
+    pub(crate) fn away(agent: &str) -> Self {
+        Self {
+            agent: agent.to_owned(),
+            connected: false,
+            instance: None,
+            dial: 0,
+            window: FIRST_WINDOW,
+            last_seen: None,
+        }
+    }
+
+    pub(crate) fn is_same_connection(&self, other: &Self) -> bool {
+        self.connected == other.connected
+            && self.instance == other.instance
+            && self.dial == other.dial
+    }
+
+    pub(crate) fn instance_bytes(&self) -> Bytes {
+        self.instance
+            .map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()))
+    }
+
+    fn to_frame(&self) -> OutFrame {
+        let last_seen = self
+            .last_seen
+            .filter(|_| !self.connected)
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        OutFrame::new(
+            0,
+            Kind::Presence(proto::Presence {
+                connected: self.connected,
+                instance: self.instance_bytes(),
+                dial: self.dial,
+                window: self.window,
+                last_seen_unix_ms: last_seen.map_or(0, |since| since.as_millis() as u64),
+                agent: self.agent.clone(),
+            }),
+        )
+    }
+}
+
+impl From<proto::Presence> for Presence {
+    fn from(frame: proto::Presence) -> Self {
+        let last_seen = (frame.last_seen_unix_ms > 0)
+            .then(|| std::time::Duration::from_millis(frame.last_seen_unix_ms))
+            .and_then(|since| UNIX_EPOCH.checked_add(since));
+        Self {
+            agent: frame.agent,
+            connected: frame.connected,
+            instance: Instance::from_bytes(&frame.instance),
+            dial: frame.dial,
+            window: match frame.window {
+                0 => FIRST_WINDOW,
+                window => window,
+            },
+            last_seen,
+        }
+    }
+}
+
+/// One agent that a control plane knows, connected or not. Cheap to clone.
+#[derive(Clone)]
+pub struct Remote {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    agent: String,
+    channel: Channel,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    agent: Option<Arc<Outbox>>,
+    callers: HashMap<u32, Arc<Outbox>>,
+    last_slot: u32,
+    heartbeat: Option<proto::Heartbeat>,
+}
+
+impl Remote {
+    /// Knows an agent that has not connected yet.
+    pub fn new(agent: &str, methods: Methods, settings: &Settings) -> Self {
+        let windows = (settings.first_window, settings.max_window);
+        Self {
+            inner: Arc::new(Inner {
+                agent: agent.to_owned(),
+                channel: Channel::new(methods, windows, true, Presence::away(agent)),
+                state: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The control plane as a caller of this agent.
+    pub fn channel(&self) -> Channel {
+        self.inner.channel.clone()
+    }
+
+    /// Tells whether the agent is there, and every change of that.
+    pub fn presence(&self) -> watch::Receiver<Presence> {
+        self.inner.channel.presence()
+    }
+
+    /// What the agent last said of itself on this connection.
+    pub fn heartbeat(&self) -> Option<proto::Heartbeat> {
+        lock(&self.inner.state).heartbeat
+    }
+
+    /// Says when the agent was last connected, as far as is known from before this process.
+    pub fn set_last_seen(&self, last_seen: Option<SystemTime>) {
+        self.inner
+            .channel
+            .inner
+            .presence
+            .send_if_modified(|presence| {
+                let unknown = presence.last_seen.is_none() && !presence.connected;
+                if unknown {
+                    presence.last_seen = last_seen;
+                }
+                unknown
+            });
+    }
+
+    /// Ends the agent's connection, if there is one. `true` when there was.
+    pub fn disconnect(&self, code: CloseCode, reason: &str) -> bool {
+        match &lock(&self.inner.state).agent {
+            Some(outbox) => {
+                outbox.close(Closing::new(code, reason));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Tells the agent that its connection will end, and how long to wait before it dials again.
+    pub fn say_goodbye(&self, goodbye: proto::Goodbye) {
+        if let Some(outbox) = &lock(&self.inner.state).agent {
+            outbox.push_first(0, OutFrame::new(0, Kind::Goodbye(goodbye)));
+        }
+    }
+
+    /// Drives the agent's connection until it ends. It takes the place of an earlier one.
+    pub async fn run_agent(&self, greeted: Greeted, cancel: CancellationToken) -> SessionEnd {
+        let Greeted {
+            mut socket, hello, ..
+        } = greeted;
+        let began = Instant::now();
+        let outbox = Arc::new(Outbox::new());
+        let presence = Presence {
+            agent: self.inner.agent.clone(),
+            connected: true,
+            instance: Instance::from_bytes(&hello.instance),
+            dial: hello.dial,
+            window: match hello.window {
+                0 => FIRST_WINDOW,
+                window => window,
+            },
+            last_seen: Some(SystemTime::now()),
+        };
+        self.connect(&outbox, presence);
+        let reason = drive(&mut socket, &outbox, Side::Answered, &cancel, |packet| {
+            self.from_agent(&outbox, packet)
+        })
+        .await;
+        self.cut(&outbox);
+        SessionEnd::new(reason, began.elapsed())
+    }
+
+    fn connect(&self, outbox: &Arc<Outbox>, presence: Presence) {
+        let mut state = lock(&self.inner.state);
+        let older = state.agent.replace(Arc::clone(outbox));
+        state.heartbeat = None;
+        for caller in state.callers.values() {
+            caller.push_first(0, presence.to_frame());
+        }
+        self.inner.channel.inner.linked(outbox, presence);
+        drop(state);
+        if let Some(older) = older {
+            older.close(Closing::new(
+                CloseCode::Superseded,
+                "a newer connection of this agent has taken this one's place",
+            ));
+        }
+    }
+
+    fn cut(&self, outbox: &Arc<Outbox>) {
+        let mut state = lock(&self.inner.state);
+        if !state
+            .agent
+            .as_ref()
+            .is_some_and(|now| Arc::ptr_eq(now, outbox))
+        {
+            return;
+        }
+        state.agent = None;
+        let presence = Presence {
+            connected: false,
+            last_seen: Some(SystemTime::now()),
+            ..self.inner.channel.inner.presence.borrow().clone()
+        };
+        for caller in state.callers.values() {
+            caller.push_first(0, presence.to_frame());
+        }
+        self.inner.channel.inner.unlinked(Some(presence));
+    }
+
+    /// Takes a packet from the agent: for this control plane, or for a caller's link.
+    fn from_agent(&self, outbox: &Arc<Outbox>, mut packet: RawPacket) -> Result<(), String> {
+        let slot = packet.slot;
+        let caller = {
+            let state = lock(&self.inner.state);
+            if !state
+                .agent
+                .as_ref()
+                .is_some_and(|now| Arc::ptr_eq(now, outbox))
+            {
+                return Ok(());
+            }
+            if slot == 0 {
+                None
+            } else {
+                match state.callers.get(&slot) {
+                    Some(caller) => Some(Arc::clone(caller)),
+                    None => return Ok(()),
+                }
+            }
+        };
+        while let Some(frame) = packet.next_frame().map_err(|error| error.to_string())? {
+            match &caller {
+                Some(_) if frame.stream == 0 => {}
+                Some(caller) => {
+                    if relay(caller, 0, frame).is_err() {
+                        caller.close(overloaded());
+                    }
+                }
+                None if frame.stream == 0 => {
+                    let kind = frame.decode().map_err(|error| error.to_string())?;
+                    if let Some(Kind::Heartbeat(heartbeat)) = kind {
+                        lock(&self.inner.state).heartbeat = Some(heartbeat);
+                    }
+                }
+                None => self.inner.channel.inner.receive(frame)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Relays a caller's link to the agent until it ends. `caller` is the authenticated principal.
+    pub async fn run_caller(
+        &self,
+        mut socket: Socket,
+        caller: &str,
+        cancel: CancellationToken,
+    ) -> EndReason {
+        let outbox = Arc::new(Outbox::new());
+        let slot = self.join(&outbox);
+        let _leaves = Leaves { remote: self, slot };
+        drive(&mut socket, &outbox, Side::Answered, &cancel, |packet| {
+            self.from_caller(slot, caller, &outbox, packet)
+        })
+        .await
+    }
+
+    fn join(&self, outbox: &Arc<Outbox>) -> u32 {
+        let mut state = lock(&self.inner.state);
+        state.last_slot = state.last_slot.checked_add(1).unwrap_or(1);
+        let slot = state.last_slot;
+        state.callers.insert(slot, Arc::clone(outbox));
+        outbox.push_first(0, self.inner.channel.inner.presence.borrow().to_frame());
+        slot
+    }
+
+    fn from_caller(
+        &self,
+        slot: u32,
+        caller: &str,
+        outbox: &Arc<Outbox>,
+        mut packet: RawPacket,
+    ) -> Result<(), String> {
+        let agent = lock(&self.inner.state).agent.clone();
+        while let Some(frame) = packet.next_frame().map_err(|error| error.to_string())? {
+            if frame.stream == 0 {
+                continue;
+            }
+            let Some(agent) = &agent else {
+                if frame.kind == COMMAND {
+                    refuse(outbox, frame)?;
+                }
+                continue;
+            };
+            let frame = if frame.kind == COMMAND {
+                stamp(frame, caller)?
+            } else {
+                frame
+            };
+            if relay(agent, slot, frame).is_err() {
+                return Err("more is queued for the agent than its credit allows".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote")
+            .field("agent", &self.inner.agent)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Takes the caller's link out of the relay and tells the agent.
+struct Leaves<'a> {
+    remote: &'a Remote,
+    slot: u32,
+}
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.remote.inner.state);
+        state.callers.remove(&self.slot);
+        if let Some(agent) = &state.agent {
+            agent.clear_slot(self.slot);
+            agent.push_first(self.slot, OutFrame::new(0, Kind::Detach(Detach {})));
+        }
+    }
+}
+
+fn relay(outbox: &Outbox, slot: u32, frame: RawFrame) -> Result<(), crate::outbox::Overflow> {
+    let class = if frame.kind == LOG {
+        CallClass::Bulk
+    } else {
+        CallClass::Interactive
+    };
+    outbox.push_relayed(slot, frame.stream, class, OutFrame::Relayed(frame.bytes))
+}
+
+/// Names the authenticated caller in a command.
+fn stamp(frame: RawFrame, caller: &str) -> Result<RawFrame, String> {
+    let (stream, kind) = (frame.stream, frame.kind);
+    let Some(Kind::Command(mut command)) = frame.decode().map_err(|error| error.to_string())?
+    else {
+        return Err("a command is not one".to_owned());
+    };
+    command.caller = caller.to_owned();
+    let bytes = OutFrame::new(stream, Kind::Command(command)).into_bytes();
+    Ok(RawFrame {
+        stream,
+        kind,
+        bytes,
+    })
+}
+
+/// The agent is away: a new call is refused, one that runs waits for the next presence.
+fn refuse(outbox: &Outbox, frame: RawFrame) -> Result<(), String> {
+    let stream = frame.stream;
+    if let Some(Kind::Command(command)) = frame.decode().map_err(|error| error.to_string())?
+        && !command.again
+    {
+        let reset = Reset {
+            code: ResetCode::Refused.into(),
+            message: "the agent is not connected".to_owned(),
+            call_id: Bytes::new(),
+        };
+        outbox.push_first(0, OutFrame::new(stream, Kind::Reset(reset)));
+    }
+    Ok(())
+}
