@@ -19,6 +19,7 @@ use super::{
     address::EngineAddress,
     error::{Error, Subject},
     status::{EngineStatus, Known},
+    stream::{Stream, StreamRequest},
     transport::{self, Deadlines, Transport},
 };
 
@@ -135,6 +136,27 @@ impl Engine {
             .await
     }
 
+    /// Sends a request whose answer has no content, and returns its status.
+    pub(super) async fn send(
+        &self,
+        method: &'static str,
+        path: &str,
+        subject: Subject<'_>,
+        deadline: Duration,
+    ) -> Result<u16, Error> {
+        let request = StreamRequest {
+            method,
+            path,
+            body: "",
+            upgrade: false,
+            subject,
+            deadline,
+        };
+        let sent = Stream::open(&self.inner.transport, request).await;
+        self.probe_while_away();
+        Ok(sent?.status())
+    }
+
     /// Runs a call within a deadline. Past it the connection is closed, and the engine counts as
     /// unreachable.
     pub(super) async fn call_within<T>(
@@ -151,7 +173,7 @@ impl Engine {
         };
         if matches!(
             outcome,
-            Error::Unreachable { .. } | Error::AccessDenied { .. }
+            Error::Unreachable { .. } | Error::NoAnswer { .. } | Error::AccessDenied { .. }
         ) {
             self.probe_while_away();
         }
@@ -159,7 +181,8 @@ impl Engine {
     }
 
     fn probe_while_away(&self) {
-        if !self.inner.transport.known.sender().borrow().reachable {
+        let known = &self.inner.transport.known;
+        if known.learnt().is_some() && !known.sender().borrow().reachable {
             self.start_probing();
         }
     }

@@ -13,6 +13,16 @@ pub enum Error {
         /// What was seen.
         cause: String,
     },
+    /// The request was sent, and no answer came: what the engine did is not known.
+    #[error(
+        "the container engine at {address} did not answer ({cause}): look at its log, or start it again"
+    )]
+    NoAnswer {
+        /// The engine's address.
+        address: String,
+        /// What was seen.
+        cause: String,
+    },
     /// The socket is there, but this process may not use it.
     #[error(
         "the agent may not use the container engine at {address}: run it as root or in the group that owns the socket (in a container: -v /var/run/docker.sock:/var/run/docker.sock and --group-add with that group's id)"
@@ -186,6 +196,10 @@ impl Error {
                     container: container.to_owned(),
                 }
             }
+            (Subject::Container(_), 404) if message.starts_with("network ") => {
+                let network = message.split(' ').nth(1).unwrap_or_default().to_owned();
+                Self::NetworkNotFound { network }
+            }
             (Subject::Container(container), 409) => Self::StateConflict {
                 container: container.to_owned(),
                 message,
@@ -209,16 +223,25 @@ impl Error {
             // The transport's own errors travel through bollard inside an io::Error.
             Bollard::IOError { err } => match err.downcast::<Self>() {
                 Ok(own) => own,
-                Err(err) => Self::unreachable(address, err.to_string()),
+                Err(err) => Self::no_answer(address, err.to_string()),
             },
-            Bollard::HyperResponseError { err } => Self::unreachable(address, chain(&err)),
-            Bollard::RequestTimeoutError => Self::unreachable(address, "no answer in time"),
+            Bollard::HyperResponseError { err } => Self::no_answer(address, chain(&err)),
+            Bollard::RequestTimeoutError => Self::no_answer(address, "no answer in time"),
             other => Self::Protocol(clean(&other.to_string())),
         }
     }
 
     pub(super) fn unreachable(address: &str, cause: impl Into<String>) -> Self {
         Self::Unreachable {
+            address: address.to_owned(),
+            cause: cause.into(),
+        }
+    }
+}
+
+impl Error {
+    pub(super) fn no_answer(address: &str, cause: impl Into<String>) -> Self {
+        Self::NoAnswer {
             address: address.to_owned(),
             cause: cause.into(),
         }

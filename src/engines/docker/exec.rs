@@ -193,6 +193,7 @@ impl Engine {
                 body: &body,
                 upgrade: true,
                 subject: Subject::Container(request.container.as_str()),
+                deadline: self.deadlines().call,
             },
         )
         .await
@@ -303,7 +304,7 @@ impl ExecInput {
     /// Writes all of it; waits while the command does not read.
     pub async fn write(&self, bytes: &[u8]) -> Result<(), Error> {
         let written = self.socket.write_all(bytes).await;
-        written.map_err(|error| self.engine.transport().unreachable(error.to_string()))
+        written.map_err(|error| self.engine.transport().broke(error.to_string()))
     }
 }
 

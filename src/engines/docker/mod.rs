@@ -9,6 +9,7 @@
 //! and a negotiated API version ([`version`]); streams are read by the agent itself.
 
 pub mod address;
+pub mod container;
 pub mod containers;
 mod engine;
 mod error;
@@ -21,6 +22,7 @@ pub mod signal;
 mod socket;
 mod status;
 mod stream;
+mod time;
 mod transport;
 pub mod version;
 

@@ -3,7 +3,7 @@
 //! Used for logs and for what an exec prints. Dropping the stream closes the connection, which
 //! ends the engine's work for it. Back-pressure is the socket's: what is not read, the engine keeps.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
@@ -34,6 +34,8 @@ pub(super) struct StreamRequest<'a> {
     /// The connection is to become a plain one in both directions.
     pub(super) upgrade: bool,
     pub(super) subject: Subject<'a>,
+    /// For the head of the answer.
+    pub(super) deadline: Duration,
 }
 
 /// The content of an answer.
@@ -41,6 +43,7 @@ pub(super) struct StreamRequest<'a> {
 pub(super) struct Stream {
     socket: Arc<Socket>,
     transport: Arc<Transport>,
+    status: u16,
     delimiter: Delimiter,
     buffer: BytesMut,
     room: usize,
@@ -52,7 +55,7 @@ impl Stream {
         transport: &Arc<Transport>,
         request: StreamRequest<'_>,
     ) -> Result<Self, Error> {
-        let deadline = transport.deadlines.call;
+        let deadline = request.deadline;
         let opened = timeout(deadline, Self::open_and_agree(transport, request)).await;
         opened.unwrap_or_else(|_| {
             Err(transport.broke(format!("no answer in {} s", deadline.as_secs_f32())))
@@ -69,7 +72,7 @@ impl Stream {
                 Self::exchange(transport, request, &agreed.to_string()).await?;
             let changed = Identity::from_headers(&head.headers)
                 .is_some_and(|identity| transport.known.answered(&identity));
-            if (200..300).contains(&head.status) || head.status == 101 {
+            if (200..300).contains(&head.status) || matches!(head.status, 101 | 304) {
                 return Ok(stream);
             }
             if head.status == 400 && changed && transport.known.agreed() != Some(agreed) {
@@ -119,6 +122,7 @@ impl Stream {
         let mut stream = Self {
             socket: Arc::new(socket),
             transport: Arc::clone(transport),
+            status: 0,
             delimiter: Delimiter::Close,
             buffer: BytesMut::new(),
             room: SMALL_READ,
@@ -131,6 +135,7 @@ impl Stream {
                 break head;
             }
         };
+        stream.status = head.status;
         stream.delimiter = Delimiter::of(&head).map_err(protocol)?;
         Ok((stream, head))
     }
@@ -164,6 +169,10 @@ impl Stream {
     /// Whether the connection may end here.
     pub(super) fn may_end(&self) -> bool {
         self.delimiter.may_end()
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.status
     }
 
     pub(super) fn transport(&self) -> &Arc<Transport> {

@@ -72,7 +72,7 @@ impl Transport {
 
     /// Reports a failure that was seen in the middle of a call.
     pub(super) fn broke(&self, cause: impl Into<String>) -> Error {
-        let error = self.unreachable(cause);
+        let error = Error::no_answer(&self.address.to_string(), cause);
         self.known.failed(&error);
         error
     }
