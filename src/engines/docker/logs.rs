@@ -240,7 +240,8 @@ impl Logs {
         let Some(started) = self.followed else {
             return Ok(LogEnd::Complete);
         };
-        if self.ends_at.is_some_and(|at| Instant::now() >= at) {
+        // The engine ends a log by itself when a line after that time comes.
+        if self.ends_at.is_some_and(|at| Instant::now() + LATE >= at) {
             return Ok(LogEnd::Complete);
         }
         // The engine closes the log just before it writes down that the container has ended.
