@@ -134,6 +134,11 @@ pub fn docker(error: docker::Error) -> Status {
             ErrorReason::OsAccessDenied,
             vec![("container", container)],
         ),
+        E::InputClosed(_) => (
+            Code::FailedPrecondition,
+            ErrorReason::ContainerStateConflict,
+            Vec::new(),
+        ),
         E::Failed { status, .. } => (
             Code::Internal,
             ErrorReason::EngineFailed,

@@ -4,3 +4,4 @@ pub mod agent;
 pub mod command;
 pub mod container;
 pub mod error;
+pub mod log;

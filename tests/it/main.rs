@@ -8,5 +8,9 @@
     clippy::indexing_slicing
 )]
 
+mod docker_away;
+mod docker_containers;
 mod docker_exec;
+mod docker_logs;
+mod docker_relay;
 mod docker_support;
