@@ -1,5 +1,8 @@
 //! The self-hosted control plane.
 
+pub mod serve;
+pub mod store;
+
 /// The contracts, generated from `proto/`.
 #[allow(missing_docs, clippy::all, unreachable_pub, unused_qualifications)]
 pub mod proto {

@@ -1,6 +1,6 @@
 //! A caller's own link to a control plane: dialled in the background, and again after every cut.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -18,6 +18,10 @@ use crate::{
     relay::Presence,
     socket::{Instance, Socket},
 };
+
+/// People wait for a caller: it comes back sooner than an agent.
+const AFTER_A_CUT: Duration = Duration::from_millis(100);
+const AFTER_A_FAILURE: Duration = Duration::from_secs(5);
 
 /// Reaches whom the target names (`…/client/connect?agent=NAME`, or the control plane itself without a
 /// name). The link is kept up while a clone of the channel, or a call on it, lives.
@@ -39,23 +43,21 @@ async fn keep_linked(inner: Arc<Inner>, target: Target, headers: DialHeaders) {
         u64::from(*byte).wrapping_add(u64::wrapping_mul(sum, 257))
     }));
     loop {
-        let outcome = match dial(&target, &headers).await {
+        let wait = match dial(&target, &headers).await {
             Ok(socket) => {
                 let end = run(&inner, socket).await;
                 tracing::debug!(%end, "the connection to the control plane ended");
                 inner.unlinked(None);
-                Outcome::of_session(&end)
+                redial.after(Outcome::of_session(&end)).min(AFTER_A_CUT)
             }
             Err(error) => {
                 tracing::debug!(%error, "the control plane was not reached");
                 if let Some(status) = final_status(&error) {
                     inner.refuse(status);
                 }
-                Outcome::of_dial(&error)
+                redial.after(Outcome::of_dial(&error)).min(AFTER_A_FAILURE)
             }
         };
-        // People wait for a caller: it comes back sooner than an agent.
-        let wait = redial.after(outcome).min(std::time::Duration::from_secs(5));
         tokio::time::sleep(wait).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
-    time::Instant as StdInstant,
+    time::{Duration, Instant as StdInstant},
 };
 
 use bytes::Bytes;
@@ -356,10 +356,15 @@ impl State {
         if !self.answer.grant_due() {
             return;
         }
-        let Some(outbox) = &self.outbox else { return };
+        // Also while detached: the next command tells what was granted meanwhile.
+        let round_trip = self
+            .outbox
+            .as_ref()
+            .map_or(Duration::ZERO, |outbox| outbox.round_trip());
         let since_last = self.granted_at.elapsed();
-        if let Some(limit) = self.answer.grant(since_last, outbox.round_trip()) {
-            self.granted_at = StdInstant::now();
+        let granted = self.answer.grant(since_last, round_trip);
+        self.granted_at = StdInstant::now();
+        if let (Some(limit), Some(outbox)) = (granted, &self.outbox) {
             let credit = Credit {
                 received: self.answer.received(),
                 limit,

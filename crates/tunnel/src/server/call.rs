@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -209,10 +209,15 @@ impl State {
         if !self.request.grant_due() {
             return;
         }
-        let Some(place) = &self.place else { return };
+        // Also while detached: the next attachment tells what was granted meanwhile.
+        let round_trip = self
+            .place
+            .as_ref()
+            .map_or(Duration::ZERO, |place| place.outbox.round_trip());
         let since_last = self.granted_at.elapsed();
-        if let Some(limit) = self.request.grant(since_last, place.outbox.round_trip()) {
-            self.granted_at = Instant::now();
+        let granted = self.request.grant(since_last, round_trip);
+        self.granted_at = Instant::now();
+        if let (Some(limit), Some(place)) = (granted, &self.place) {
             place.first(Kind::Credit(Credit {
                 received: self.request.received(),
                 limit,
