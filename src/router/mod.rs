@@ -12,9 +12,9 @@ use crate::{
     proto::{
         self, agent_service_server::AgentServiceServer,
         command_service_server::CommandServiceServer,
-        container_service_server::ContainerServiceServer,
+        container_service_server::ContainerServiceServer, log_service_server::LogServiceServer,
     },
-    services::{agent::AgentApi, command::CommandApi, container::ContainerApi},
+    services::{agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi},
 };
 pub use auth::Auth;
 pub use deadline::Deadline;
@@ -43,6 +43,7 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
         ContainerApi::new(agent.engine().clone())
     );
     serve!(CommandServiceServer, CommandApi::new(agent.clone()));
+    serve!(LogServiceServer, LogApi::new(agent.engine().clone()));
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
