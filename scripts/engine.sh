@@ -62,6 +62,16 @@ start_with_systemd() {
         "systemd could not start docker.service." "See: journalctl -u docker.service"
 }
 
+# A dockerd that is just starting, by an init script or by hand, is given its time.
+wait_for_running() {
+    local pid deadline=$((SECONDS + WAIT_SECONDS))
+    pid=$(cat /var/run/docker.pid 2>/dev/null) || return 0
+    while [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] && ! answers; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "dockerd ($pid) runs but does not answer." "See its log, or end it and try again."
+        sleep 0.2
+    done
+}
+
 # $@: arguments of dockerd. Succeeds when the engine answers in time.
 start_by_hand() {
     say "starting dockerd${*:+ ($*)}, log in $LOG"
@@ -95,6 +105,7 @@ ensure() {
         flock 9
     fi
     find_or_install_docker
+    answers || wait_for_running
     answers && return
     is_root || fail "no Docker engine answers at $SOCKET, and only root can start one." \
         "Start it (sudo systemctl start docker, or sudo scripts/engine.sh ensure) and try again."

@@ -1,1 +1,12 @@
 //! Integration tests.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod docker_exec;
+mod docker_support;

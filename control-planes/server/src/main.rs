@@ -1,1 +1,3 @@
+//! The control plane and the operator's command line.
+
 fn main() {}

@@ -17,6 +17,15 @@
 //! both ends keep what was not acknowledged, and go on over the next link. The
 //! protocol is described in `docs/protocol.md`.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test that is wrong may panic"
+    )
+)]
+
 mod agent;
 mod body;
 mod caller;

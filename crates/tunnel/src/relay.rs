@@ -206,7 +206,7 @@ impl Remote {
         };
         self.connect(&outbox, presence);
         let reason = drive(&mut socket, &outbox, Side::Answered, &cancel, |packet| {
-            self.from_agent(&outbox, packet)
+            self.take_from_agent(&outbox, packet)
         })
         .await;
         self.cut(&outbox);
@@ -252,7 +252,7 @@ impl Remote {
     }
 
     /// Takes a packet from the agent: for this control plane, or for a caller's link.
-    fn from_agent(&self, outbox: &Arc<Outbox>, mut packet: RawPacket) -> Result<(), String> {
+    fn take_from_agent(&self, outbox: &Arc<Outbox>, mut packet: RawPacket) -> Result<(), String> {
         let slot = packet.slot;
         let caller = {
             let state = lock(&self.inner.state);
@@ -303,7 +303,7 @@ impl Remote {
         let slot = self.join(&outbox);
         let _leaves = Leaves { remote: self, slot };
         drive(&mut socket, &outbox, Side::Answered, &cancel, |packet| {
-            self.from_caller(slot, caller, &outbox, packet)
+            self.take_from_caller(slot, caller, &outbox, packet)
         })
         .await
     }
@@ -317,7 +317,7 @@ impl Remote {
         slot
     }
 
-    fn from_caller(
+    fn take_from_caller(
         &self,
         slot: u32,
         caller: &str,

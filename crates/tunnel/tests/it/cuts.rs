@@ -35,12 +35,19 @@ async fn a_hundred_cuts_of_either_link_lose_and_repeat_nothing() {
     let notes = client.count("Follow", LINES, 120).await.unwrap();
     let reading = read_all(notes, LINES, |line| {
         if line % 1000 == 0 {
-            if line % 2000 == 0 { agents.cut() } else { callers.cut() }
+            if line % 2000 == 0 {
+                agents.cut()
+            } else {
+                callers.cut()
+            }
         }
     });
-    tokio::time::timeout(Duration::from_secs(100), reading).await.expect("the lines come");
+    tokio::time::timeout(Duration::from_secs(100), reading)
+        .await
+        .expect("the lines come");
     assert_eq!(agent.echo.seen.started.load(Ordering::SeqCst), 1);
-    let dials = agents.connections.load(Ordering::SeqCst) + callers.connections.load(Ordering::SeqCst);
+    let dials =
+        agents.connections.load(Ordering::SeqCst) + callers.connections.load(Ordering::SeqCst);
     assert!(dials > 20, "only {dials} connections: the cuts did not cut");
     until("nothing runs", || agent.server.running_calls() == 0).await;
 }
@@ -87,7 +94,10 @@ async fn cuts_of_an_upload_and_of_a_conversation_lose_and_repeat_nothing() {
         assert_eq!(sum.number, 199_990_000);
         assert_eq!(&sum.body[..], b"20000000");
         let (send, receive) = tokio::sync::mpsc::channel(1);
-        let mut chat = client.chat(tokio_stream::wrappers::ReceiverStream::new(receive)).await.unwrap();
+        let mut chat = client
+            .chat(tokio_stream::wrappers::ReceiverStream::new(receive))
+            .await
+            .unwrap();
         for number in 0..500 {
             send.send(note(number, 10)).await.unwrap();
             assert_eq!(chat.next().await.unwrap().unwrap().number, number);
@@ -110,7 +120,10 @@ async fn a_call_that_cannot_be_resumed_says_so() {
     follow.next().await.unwrap().unwrap();
     let mut other = Client::new(plane.remote.channel());
     let hanging = tokio::spawn(async move { other.unary(Request::new(note(999, 1))).await });
-    until("it hangs", || first.echo.seen.running.load(Ordering::SeqCst) == 2).await;
+    until("it hangs", || {
+        first.echo.seen.running.load(Ordering::SeqCst) == 2
+    })
+    .await;
     first.stop();
     let _second = Agent::new(plane.address);
     let status = loop {
@@ -128,7 +141,10 @@ async fn a_call_that_cannot_be_resumed_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_that_is_gone_for_good_ends_its_calls() {
     let plane = Plane::new(None).await;
-    let settings = Settings { detached_for: Duration::from_millis(200), ..Settings::default() };
+    let settings = Settings {
+        detached_for: Duration::from_millis(200),
+        ..Settings::default()
+    };
     let agent = Agent::with(plane.address, settings);
     connected(&plane.remote).await;
     let channel = caller(plane.address, "/client/connect");
@@ -137,6 +153,9 @@ async fn a_caller_that_is_gone_for_good_ends_its_calls() {
     // The runtime of the caller ends without a word: its link is simply gone.
     std::mem::forget(follow);
     plane.stop();
-    until("the call is cancelled", || agent.server.running_calls() == 0).await;
+    until("the call is cancelled", || {
+        agent.server.running_calls() == 0
+    })
+    .await;
     assert_eq!(agent.echo.seen.running.load(Ordering::SeqCst), 0);
 }

@@ -65,8 +65,13 @@ async fn unary(seen: Arc<Seen>, request: Request<Note>) -> Result<Response<Note>
     let _running = Running::new(&seen);
     match request.get_ref().number {
         404 => {
-            let details = ErrorDetails::with_error_info("NOT_HERE", "test", [("k".into(), "v".into())]);
-            return Err(Status::with_error_details(Code::NotFound, "no such note", details));
+            let details =
+                ErrorDetails::with_error_info("NOT_HERE", "test", [("k".into(), "v".into())]);
+            return Err(Status::with_error_details(
+                Code::NotFound,
+                "no such note",
+                details,
+            ));
         }
         500 => panic!("asked to"),
         999 => std::future::pending::<()>().await,
@@ -91,7 +96,10 @@ async fn count(seen: Arc<Seen>, request: Request<Note>) -> Result<Response<Notes
     };
     let stream = tokio_stream::iter(0..upto).map(move |number| {
         let _ = &running;
-        Ok(Note { number, body: wanted.body.clone() })
+        Ok(Note {
+            number,
+            body: wanted.body.clone(),
+        })
     });
     Ok(Response::new(Box::pin(stream)))
 }
@@ -105,10 +113,16 @@ async fn sum(seen: Arc<Seen>, request: Request<Streaming<Note>>) -> Result<Respo
         sum += note.number;
         size += note.body.len() as u64;
     }
-    Ok(Response::new(Note { number: sum, body: Bytes::from(size.to_string()) }))
+    Ok(Response::new(Note {
+        number: sum,
+        body: Bytes::from(size.to_string()),
+    }))
 }
 
-async fn chat(seen: Arc<Seen>, request: Request<Streaming<Note>>) -> Result<Response<Notes>, Status> {
+async fn chat(
+    seen: Arc<Seen>,
+    request: Request<Streaming<Note>>,
+) -> Result<Response<Notes>, Status> {
     let running = Running::new(&seen);
     let stream = request.into_inner().map(move |note| {
         let _ = &running;
@@ -164,8 +178,11 @@ pub fn methods() -> Methods {
     let no_side_effects = [0x90, 0x02, 1];
     // Field 50718 as a varint with the value 2: CALL_CLASS_BULK.
     let bulk = [0xf0, 0xe1, 0x18, 2];
-    assert_eq!(50718u32 << 3, 0x70 | 0x61 << 7 | 0x18 << 14);
-    let follow = [field(1, b"Follow"), field(4, &[&no_side_effects[..], &bulk].concat())].concat();
+    let follow = [
+        field(1, b"Follow"),
+        field(4, &[&no_side_effects[..], &bulk].concat()),
+    ]
+    .concat();
     let count = [field(1, b"Count"), field(4, &no_side_effects)].concat();
     let service = [field(1, b"Echo"), field(2, &follow), field(2, &count)].concat();
     let file = [field(2, b"test"), field(6, &service)].concat();
@@ -185,31 +202,68 @@ impl Client {
     }
 
     pub async fn unary(&mut self, request: Request<Note>) -> Result<Response<Note>, Status> {
-        self.0.unary(request, path("Unary"), ProstCodec::<Note, Note>::default()).await
+        self.0
+            .unary(request, path("Unary"), ProstCodec::<Note, Note>::default())
+            .await
     }
 
     pub async fn number(&mut self, number: u64) -> Result<Note, Status> {
-        Ok(self.unary(Request::new(note(number, 3))).await?.into_inner())
+        Ok(self
+            .unary(Request::new(note(number, 3)))
+            .await?
+            .into_inner())
     }
 
-    pub async fn count(&mut self, method: &str, number: u64, size: usize) -> Result<Streaming<Note>, Status> {
-        let request = Request::new(Note { number, ..note(0, size) });
+    pub async fn count(
+        &mut self,
+        method: &str,
+        number: u64,
+        size: usize,
+    ) -> Result<Streaming<Note>, Status> {
+        let request = Request::new(Note {
+            number,
+            ..note(0, size)
+        });
         let codec = ProstCodec::<Note, Note>::default();
-        Ok(self.0.server_streaming(request, path(method), codec).await?.into_inner())
+        Ok(self
+            .0
+            .server_streaming(request, path(method), codec)
+            .await?
+            .into_inner())
     }
 
-    pub async fn sum(&mut self, notes: impl Stream<Item = Note> + Send + 'static) -> Result<Note, Status> {
+    pub async fn sum(
+        &mut self,
+        notes: impl Stream<Item = Note> + Send + 'static,
+    ) -> Result<Note, Status> {
         let codec = ProstCodec::<Note, Note>::default();
-        Ok(self.0.client_streaming(Request::new(notes), path("Sum"), codec).await?.into_inner())
+        Ok(self
+            .0
+            .client_streaming(Request::new(notes), path("Sum"), codec)
+            .await?
+            .into_inner())
     }
 
-    pub async fn chat(&mut self, notes: impl Stream<Item = Note> + Send + 'static) -> Result<Streaming<Note>, Status> {
+    pub async fn chat(
+        &mut self,
+        notes: impl Stream<Item = Note> + Send + 'static,
+    ) -> Result<Streaming<Note>, Status> {
         let codec = ProstCodec::<Note, Note>::default();
-        Ok(self.0.streaming(Request::new(notes), path("Chat"), codec).await?.into_inner())
+        Ok(self
+            .0
+            .streaming(Request::new(notes), path("Chat"), codec)
+            .await?
+            .into_inner())
     }
 
     pub async fn unknown(&mut self) -> Result<Response<Note>, Status> {
-        self.0.unary(Request::new(note(1, 1)), path("Nothing"), ProstCodec::<Note, Note>::default()).await
+        self.0
+            .unary(
+                Request::new(note(1, 1)),
+                path("Nothing"),
+                ProstCodec::<Note, Note>::default(),
+            )
+            .await
     }
 }
 

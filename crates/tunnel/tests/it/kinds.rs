@@ -16,11 +16,21 @@ async fn every_kind(channel: Channel, seen: &Seen) {
     let mut client = Client::new(channel);
 
     let mut request = Request::new(note(7, 100));
-    request.metadata_mut().insert("x-text", "höflich".replace('ö', "oe").parse().unwrap());
-    request.metadata_mut().insert_bin("x-bytes-bin", tonic::metadata::MetadataValue::from_bytes(&[0, 255, 1]));
+    request
+        .metadata_mut()
+        .insert("x-text", "höflich".replace('ö', "oe").parse().unwrap());
+    request.metadata_mut().insert_bin(
+        "x-bytes-bin",
+        tonic::metadata::MetadataValue::from_bytes(&[0, 255, 1]),
+    );
     let response = client.unary(request).await.unwrap();
     assert_eq!(response.metadata().get("x-text").unwrap(), "hoeflich");
-    let bytes = response.metadata().get_bin("x-bytes-bin").unwrap().to_bytes().unwrap();
+    let bytes = response
+        .metadata()
+        .get_bin("x-bytes-bin")
+        .unwrap()
+        .to_bytes()
+        .unwrap();
     assert_eq!(&bytes[..], [0, 255, 1]);
     assert_eq!(response.into_inner(), note(7, 100));
 
@@ -35,9 +45,19 @@ async fn every_kind(channel: Channel, seen: &Seen) {
     }
 
     let large = note(1, 4 * 1024 * 1024 - 64);
-    let sum = client.sum(tokio_stream::iter((0..100).map(|n| note(n, 1000)))).await.unwrap();
+    let sum = client
+        .sum(tokio_stream::iter((0..100).map(|n| note(n, 1000))))
+        .await
+        .unwrap();
     assert_eq!((sum.number, &sum.body[..]), (4950, &b"100000"[..]));
-    assert_eq!(client.unary(Request::new(large.clone())).await.unwrap().into_inner(), large);
+    assert_eq!(
+        client
+            .unary(Request::new(large.clone()))
+            .await
+            .unwrap()
+            .into_inner(),
+        large
+    );
 
     let (send, receive) = tokio::sync::mpsc::channel(1);
     let receive = tokio_stream::wrappers::ReceiverStream::new(receive);
@@ -50,9 +70,18 @@ async fn every_kind(channel: Channel, seen: &Seen) {
     assert!(chat.next().await.is_none());
 
     let status = client.number(404).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::NotFound, "no such note"));
-    assert_eq!(status.get_error_details().error_info().unwrap().reason, "NOT_HERE");
-    assert_eq!(client.unknown().await.unwrap_err().code(), Code::Unimplemented);
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::NotFound, "no such note")
+    );
+    assert_eq!(
+        status.get_error_details().error_info().unwrap().reason,
+        "NOT_HERE"
+    );
+    assert_eq!(
+        client.unknown().await.unwrap_err().code(),
+        Code::Unimplemented
+    );
 
     // C9: a panic ends its call and nothing else.
     let follow = client.count("Follow", 0, 10).await.unwrap();
@@ -69,7 +98,10 @@ async fn every_kind(channel: Channel, seen: &Seen) {
     // What is not waited for any more is dropped at the other end.
     let hanging = tokio::time::timeout(Duration::from_millis(50), client.number(999)).await;
     assert!(hanging.is_err());
-    until("no handler runs", || seen.running.load(Ordering::SeqCst) == 0).await;
+    until("no handler runs", || {
+        seen.running.load(Ordering::SeqCst) == 0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,10 +131,16 @@ async fn a_caller_calls_the_control_plane_itself() {
 #[tokio::test]
 async fn an_agent_that_is_away_is_told_with_when_it_was_seen() {
     let plane = Plane::new(None).await;
-    for channel in [plane.remote.channel(), caller(plane.address, "/client/connect")] {
+    for channel in [
+        plane.remote.channel(),
+        caller(plane.address, "/client/connect"),
+    ] {
         let status = Client::new(channel).number(1).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
-        assert!(status.message().contains("agent echo is not connected"), "{status}");
+        assert!(
+            status.message().contains("agent echo is not connected"),
+            "{status}"
+        );
         assert!(status.message().contains("never"), "{status}");
     }
     let agent = Agent::new(plane.address);
@@ -110,7 +148,10 @@ async fn an_agent_that_is_away_is_told_with_when_it_was_seen() {
     agent.stop();
     let presence = plane.remote.presence();
     until("the agent is away", || !presence.borrow().connected).await;
-    let status = Client::new(plane.remote.channel()).number(1).await.unwrap_err();
+    let status = Client::new(plane.remote.channel())
+        .number(1)
+        .await
+        .unwrap_err();
     let info = status.get_error_details().error_info().unwrap().clone();
     assert_eq!(info.reason, "AGENT_OFFLINE");
     assert!(info.metadata["last_seen"].ends_with('Z'), "{info:?}");
@@ -128,7 +169,10 @@ async fn a_reader_that_stops_harms_nobody() {
         stopped.push(client.count("Follow", 0, 1000).await.unwrap());
     }
     for number in 0..200 {
-        assert_eq!(client.number(number % 100).await.unwrap().number, number % 100);
+        assert_eq!(
+            client.number(number % 100).await.unwrap().number,
+            number % 100
+        );
     }
     let mut notes = stopped.pop().unwrap();
     for number in 0..10_000 {
@@ -140,7 +184,13 @@ async fn a_reader_that_stops_harms_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_are_bounded() {
     let plane = Plane::new(None).await;
-    let agent = Agent::with(plane.address, Settings { max_calls: 4, ..Settings::default() });
+    let agent = Agent::with(
+        plane.address,
+        Settings {
+            max_calls: 4,
+            ..Settings::default()
+        },
+    );
     connected(&plane.remote).await;
     let mut client = Client::new(plane.remote.channel());
     let mut open = Vec::new();
@@ -148,7 +198,10 @@ async fn calls_are_bounded() {
         open.push(client.count("Follow", 0, 10).await.unwrap());
     }
     let status = client.number(1).await.unwrap_err();
-    assert_eq!(status.get_error_details().error_info().unwrap().reason, "TOO_MANY_CALLS");
+    assert_eq!(
+        status.get_error_details().error_info().unwrap().reason,
+        "TOO_MANY_CALLS"
+    );
     assert_eq!(agent.echo.seen.started.load(Ordering::SeqCst), 4);
     drop(open);
     until("they are gone", || agent.server.running_calls() == 0).await;

@@ -42,8 +42,11 @@ impl Proxy {
             cut: Arc::default(),
             connections: Arc::default(),
         };
-        let (target, cut, connections) =
-            (Arc::clone(&proxy.target), Arc::clone(&proxy.cut), Arc::clone(&proxy.connections));
+        let (target, cut, connections) = (
+            Arc::clone(&proxy.target),
+            Arc::clone(&proxy.cut),
+            Arc::clone(&proxy.connections),
+        );
         tokio::spawn(async move {
             loop {
                 let (mut near, _) = listener.accept().await.unwrap();
@@ -51,7 +54,9 @@ impl Proxy {
                 let cut = cut.lock().unwrap().clone();
                 connections.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
-                    let Ok(mut far) = TcpStream::connect(target).await else { return };
+                    let Ok(mut far) = TcpStream::connect(target).await else {
+                        return;
+                    };
                     set_options(&near);
                     set_options(&far);
                     let _ = cut
@@ -153,7 +158,11 @@ async fn answer(
                 }
             }
             "/own" => {
-                let link = CallerLink { caller: "tester".into(), agent: String::new(), instance };
+                let link = CallerLink {
+                    caller: "tester".into(),
+                    agent: String::new(),
+                    instance,
+                };
                 own.unwrap().serve_caller(socket, link, stop).await;
             }
             _ => {
@@ -185,7 +194,11 @@ impl Agent {
             ends: Arc::default(),
             stop: CancellationToken::new(),
         };
-        let (server, ends, stop) = (agent.server.clone(), Arc::clone(&agent.ends), agent.stop.clone());
+        let (server, ends, stop) = (
+            agent.server.clone(),
+            Arc::clone(&agent.ends),
+            agent.stop.clone(),
+        );
         tokio::spawn(async move {
             let (instance, dials) = (Instance::random(), AtomicU64::new(1));
             let target = target(address, "/agent/connect");
@@ -218,7 +231,9 @@ impl Agent {
 }
 
 pub fn target(address: SocketAddr, path: &str) -> Target {
-    Target::parse(&format!("http://{address}")).unwrap().join(path)
+    Target::parse(&format!("http://{address}"))
+        .unwrap()
+        .join(path)
 }
 
 pub fn caller(address: SocketAddr, path: &str) -> Channel {
