@@ -91,7 +91,9 @@ impl Registry {
             last_used_at: None,
             revoked_at: None,
         };
-        self.store.insert_token(record.clone(), agent.clone()).await?;
+        self.store
+            .insert_token(record.clone(), agent.clone())
+            .await?;
         if let Some(agent) = agent {
             self.agents.insert(agent, false);
         }
@@ -108,7 +110,10 @@ impl Registry {
         let ended = token.revoke(now);
         if token.kind == TokenKind::Agent
             && ended > 0
-            && let Some(remote) = self.agents.find(&token.name).and_then(|agent| agent.remote.clone())
+            && let Some(remote) = self
+                .agents
+                .find(&token.name)
+                .and_then(|agent| agent.remote.clone())
         {
             remote.disconnect(CloseCode::Revoked, "the agent's token was revoked");
         }
