@@ -8,5 +8,11 @@
     clippy::indexing_slicing
 )]
 
+mod contract;
+mod docker_away;
+mod docker_containers;
 mod docker_exec;
+mod docker_logs;
+mod docker_relay;
 mod docker_support;
+mod layers;
