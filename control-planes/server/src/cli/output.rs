@@ -12,7 +12,8 @@ use std::{
 use std::os::unix::fs::FileTypeExt as _;
 
 use tokio::{
-    io::{Interest, unix::AsyncFd},
+    io::Interest,
+    net::unix::pipe,
     sync::{mpsc, oneshot},
 };
 
@@ -35,7 +36,7 @@ pub(crate) struct Output {
 }
 
 /// Notices that nobody reads standard output any more, even when nothing is written.
-pub(crate) struct Reader(Option<AsyncFd<File>>);
+pub(crate) struct Reader(Option<pipe::Sender>);
 
 impl Output {
     /// Starts the thread.
@@ -54,9 +55,8 @@ impl Output {
         let is_pipe = watched
             .metadata()
             .is_ok_and(|file| file.file_type().is_fifo());
-        // Registering fails on files that cannot be polled, which have no reader to lose.
-        let watched =
-            is_pipe.then(|| AsyncFd::register_with_interest(watched, Interest::ERROR).ok());
+        // Unchecked, because the check would make the pipe non-blocking for everybody who shares it.
+        let watched = is_pipe.then(|| pipe::Sender::from_file_unchecked(watched).ok());
         Ok((Self { pieces, ended }, Reader(watched.flatten())))
     }
 
