@@ -1,5 +1,10 @@
 //! Generates the contract's types from `proto/`; protox parses, so no protoc is needed.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "cargo tells a build script by its environment"
+)]
+
 use std::{env, error::Error, fs, path::PathBuf};
 
 const FILES: &[&str] = &[

@@ -1,1 +1,18 @@
 //! Integration tests.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod contract;
+mod docker_away;
+mod docker_containers;
+mod docker_exec;
+mod docker_logs;
+mod docker_relay;
+mod docker_support;
+mod layers;
