@@ -1,1 +1,3 @@
 //! What does the work: Docker, processes, the host. No gRPC type is named in here.
+
+pub mod docker;

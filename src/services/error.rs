@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::proto::ErrorReason;
+use crate::{engines::docker, proto::ErrorReason};
 
 /// The `domain` of every `ErrorInfo`.
 pub const DOMAIN: &str = "turbopanel.dev";
@@ -26,4 +26,123 @@ pub fn status(
         .collect();
     let details = ErrorDetails::with_error_info(reason.as_str_name(), DOMAIN, metadata);
     Status::with_error_details(code, message, details)
+}
+
+/// The status of a field that is wrong.
+pub fn invalid(field: &str, value: &str, message: impl std::fmt::Display) -> Status {
+    let value: String = value.chars().take(64).collect();
+    status(
+        Code::InvalidArgument,
+        ErrorReason::InvalidField,
+        format!("{field}: {message}"),
+        &[("field", field), ("value", &value)],
+    )
+}
+
+/// The status of an error of the container engine.
+pub fn docker(error: docker::Error) -> Status {
+    use docker::Error as E;
+    let message = error.to_string();
+    tracing::debug!(error = %message, "a call to the container engine failed");
+    let (code, reason, metadata): (_, _, Vec<(&str, String)>) = match error {
+        E::Unreachable { address, .. } | E::NoAnswer { address, .. } => (
+            Code::Unavailable,
+            ErrorReason::EngineUnreachable,
+            vec![("address", address)],
+        ),
+        E::AccessDenied { address } => (
+            Code::PermissionDenied,
+            ErrorReason::EngineAccessDenied,
+            vec![("address", address)],
+        ),
+        E::ContainerNotFound { container } => (
+            Code::NotFound,
+            ErrorReason::ContainerNotFound,
+            vec![("container", container)],
+        ),
+        E::Ambiguous { container } => (
+            Code::InvalidArgument,
+            ErrorReason::InvalidField,
+            vec![("field", "container".to_owned()), ("value", container)],
+        ),
+        E::ImageNotFound { image } => (
+            Code::NotFound,
+            ErrorReason::ImageNotFound,
+            vec![("image", image)],
+        ),
+        E::NetworkNotFound { network } => (
+            Code::InvalidArgument,
+            ErrorReason::InvalidField,
+            vec![("field", "network".to_owned()), ("value", network)],
+        ),
+        E::NameInUse { name } => (
+            Code::AlreadyExists,
+            ErrorReason::ContainerNameInUse,
+            vec![("container", name)],
+        ),
+        E::StateConflict { container, .. } => (
+            Code::FailedPrecondition,
+            ErrorReason::ContainerStateConflict,
+            vec![("container", container)],
+        ),
+        E::Rejected { .. } => (
+            Code::InvalidArgument,
+            ErrorReason::EngineFailed,
+            vec![("engine_status", "400".to_owned())],
+        ),
+        E::OutcomeUnknown {
+            container,
+            observed,
+        } => (
+            Code::Unknown,
+            ErrorReason::OutcomeUnknown,
+            vec![("container", container), ("observed_state", observed)],
+        ),
+        E::LogsNotReadable { container, driver } => (
+            Code::FailedPrecondition,
+            ErrorReason::LogsNotReadable,
+            vec![("container", container), ("driver", driver)],
+        ),
+        E::ProgramNotFound { program, container } => (
+            Code::NotFound,
+            ErrorReason::ProgramNotFound,
+            vec![("program", program), ("container", container)],
+        ),
+        E::ProgramDenied { program, container } => (
+            Code::PermissionDenied,
+            ErrorReason::OsAccessDenied,
+            vec![("program", program), ("container", container)],
+        ),
+        E::UserNotFound { user, container } => (
+            Code::NotFound,
+            ErrorReason::UserNotFound,
+            vec![("user", user), ("container", container)],
+        ),
+        E::DirectoryNotFound {
+            directory,
+            container,
+        } => (
+            Code::NotFound,
+            ErrorReason::DirectoryNotFound,
+            vec![("directory", directory), ("container", container)],
+        ),
+        E::SignalUndelivered { container, .. } => (
+            Code::FailedPrecondition,
+            ErrorReason::OsAccessDenied,
+            vec![("container", container)],
+        ),
+        E::Failed { status, .. } => (
+            Code::Internal,
+            ErrorReason::EngineFailed,
+            vec![("engine_status", status.to_string())],
+        ),
+        E::Protocol(_) => (Code::Internal, ErrorReason::EngineFailed, Vec::new()),
+    };
+    // Metadata travels in a header: what came from outside is cut.
+    let metadata: Vec<(&str, String)> = metadata
+        .into_iter()
+        .map(|(key, value)| (key, value.chars().take(256).collect()))
+        .collect();
+    let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    status(code, reason, message, &metadata)
 }

@@ -9,4 +9,6 @@
 )]
 
 mod contract;
+mod docker_exec;
+mod docker_support;
 mod layers;

@@ -1,0 +1,228 @@
+//! The engine as the rest of the agent sees it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    address::EngineAddress,
+    error::{Error, Subject},
+    status::{EngineStatus, Known},
+    stream::{Stream, StreamRequest},
+    transport::{self, Deadlines, Transport},
+};
+
+/// A status this young is given without asking again.
+const FRESH: Duration = Duration::from_secs(5);
+/// The time between two probes while somebody watches.
+const WATCHED: Duration = Duration::from_secs(15);
+/// The longest time between two probes while the engine is away.
+const AWAY: Duration = Duration::from_secs(30);
+
+/// A container engine that may be there or not. Clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    docker: bollard::Docker,
+    transport: Arc<Transport>,
+    probing: AtomicBool,
+    stop: CancellationToken,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("address", &self.inner.transport.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine at this address. Nothing is connected to before the first call.
+    pub fn new(address: EngineAddress) -> Self {
+        Self::with_deadlines(address, Deadlines::default())
+    }
+
+    /// As [`Engine::new`], with other deadlines.
+    pub fn with_deadlines(address: EngineAddress, deadlines: Deadlines) -> Self {
+        let transport = Arc::new(Transport {
+            known: Known::new(address.to_string()),
+            address,
+            deadlines,
+            tasks: TaskTracker::new(),
+        });
+        let docker = transport::docker(Arc::clone(&transport));
+        Self {
+            inner: Arc::new(Inner {
+                docker,
+                transport,
+                probing: AtomicBool::new(false),
+                stop: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// Where the engine is expected.
+    pub fn address(&self) -> &EngineAddress {
+        &self.inner.transport.address
+    }
+
+    /// What is known of the engine; it is asked when nothing was learnt in the last seconds.
+    pub async fn status(&self) -> EngineStatus {
+        let known = &self.inner.transport.known;
+        if known.learnt().is_none_or(|at| at.elapsed() > FRESH) {
+            // The outcome is in the status.
+            let _ = self.inner.transport.probe().await;
+            self.probe_while_away();
+        }
+        known.sender().borrow().clone()
+    }
+
+    /// Follows the status. While somebody does, the engine is asked now and then.
+    pub fn watch(&self) -> watch::Receiver<EngineStatus> {
+        let receiver = self.inner.transport.known.sender().subscribe();
+        self.start_probing();
+        receiver
+    }
+
+    /// Stops asking, and waits for the engine's own tasks: connections that end with their calls,
+    /// kills that are under way. The caller sets the deadline.
+    pub async fn drained(&self) {
+        self.inner.stop.cancel();
+        self.inner.transport.tasks.close();
+        self.inner.transport.tasks.wait().await;
+    }
+
+    /// The deadlines in use.
+    pub fn deadlines(&self) -> Deadlines {
+        self.inner.transport.deadlines
+    }
+
+    pub(super) fn transport(&self) -> &Arc<Transport> {
+        &self.inner.transport
+    }
+
+    pub(super) fn docker(&self) -> &bollard::Docker {
+        &self.inner.docker
+    }
+
+    /// Runs a call that waits for nothing within the usual deadline.
+    pub(super) async fn call<T>(
+        &self,
+        subject: Subject<'_>,
+        call: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Result<T, Error> {
+        self.call_within(self.inner.transport.deadlines.call, subject, call)
+            .await
+    }
+
+    /// Sends a request whose answer has no content, and returns its status.
+    pub(super) async fn send(
+        &self,
+        method: &'static str,
+        path: &str,
+        subject: Subject<'_>,
+        deadline: Duration,
+    ) -> Result<u16, Error> {
+        let request = StreamRequest {
+            method,
+            path,
+            body: "",
+            upgrade: false,
+            subject,
+            deadline,
+        };
+        let sent = Stream::open(&self.inner.transport, request).await;
+        self.probe_while_away();
+        Ok(sent?.status())
+    }
+
+    /// Runs a call within a deadline. Past it the connection is closed, and the engine counts as
+    /// unreachable.
+    pub(super) async fn call_within<T>(
+        &self,
+        deadline: Duration,
+        subject: Subject<'_>,
+        call: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Result<T, Error> {
+        let transport = &self.inner.transport;
+        let outcome = match timeout(deadline, call).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => Error::from_bollard(error, &transport.address.to_string(), subject),
+            Err(_) => transport.broke(format!("no answer in {} s", deadline.as_secs_f32())),
+        };
+        if matches!(
+            outcome,
+            Error::Unreachable { .. } | Error::NoAnswer { .. } | Error::AccessDenied { .. }
+        ) {
+            self.probe_while_away();
+        }
+        Err(outcome)
+    }
+
+    fn probe_while_away(&self) {
+        let known = &self.inner.transport.known;
+        if known.learnt().is_some() && !known.sender().borrow().reachable {
+            self.start_probing();
+        }
+    }
+
+    fn start_probing(&self) {
+        if !self.inner.probing.swap(true, Ordering::AcqRel) {
+            let engine = Arc::downgrade(&self.inner);
+            let stop = self.inner.stop.clone();
+            let tasks = &self.inner.transport.tasks;
+            tasks.spawn(stop.run_until_cancelled_owned(probe_slowly(engine)));
+        }
+    }
+}
+
+/// Asks the engine now and then, as long as somebody watches or it is away.
+async fn probe_slowly(engine: Weak<Inner>) {
+    let mut away = Duration::from_secs(1);
+    loop {
+        let pause = {
+            let Some(inner) = engine.upgrade() else {
+                return;
+            };
+            let _ = inner.transport.probe().await;
+            let status = inner.transport.known.sender();
+            let reachable = status.borrow().reachable;
+            if reachable && status.receiver_count() == 0 {
+                inner.probing.store(false, Ordering::Release);
+                // Somebody may have begun to watch just now, and saw the flag still set.
+                if status.receiver_count() == 0 || inner.probing.swap(true, Ordering::AcqRel) {
+                    return;
+                }
+            }
+            if reachable {
+                away = Duration::from_secs(1);
+                WATCHED
+            } else {
+                away = (away * 2).min(AWAY);
+                away
+            }
+        };
+        sleep(pause).await;
+    }
+}

@@ -1,0 +1,276 @@
+//! What can go wrong with the engine, in the engine's terms.
+
+/// An error of the container engine or on the way to it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing answered, or not in time, or the connection broke.
+    #[error(
+        "the container engine at {address} does not answer ({cause}): start it, or set DOCKER_HOST to where it listens"
+    )]
+    Unreachable {
+        /// The engine's address.
+        address: String,
+        /// What was seen.
+        cause: String,
+    },
+    /// The request was sent, and no answer came: what the engine did is not known.
+    #[error(
+        "the container engine at {address} did not answer ({cause}): look at its log, or start it again"
+    )]
+    NoAnswer {
+        /// The engine's address.
+        address: String,
+        /// What was seen.
+        cause: String,
+    },
+    /// The socket is there, but this process may not use it.
+    #[error(
+        "the agent may not use the container engine at {address}: run it as root or in the group that owns the socket (in a container: -v /var/run/docker.sock:/var/run/docker.sock and --group-add with that group's id)"
+    )]
+    AccessDenied {
+        /// The engine's address.
+        address: String,
+    },
+    /// The engine knows no such container.
+    #[error("there is no container {container}: list the containers to see their names")]
+    ContainerNotFound {
+        /// As it was asked for.
+        container: String,
+    },
+    /// The beginning of an id fits more than one container.
+    #[error("{container} is the beginning of more than one container's id: give more of it")]
+    Ambiguous {
+        /// As it was asked for.
+        container: String,
+    },
+    /// The image is not on the host.
+    #[error("there is no image {image} on the host: pull it or import it first")]
+    ImageNotFound {
+        /// As it was asked for.
+        image: String,
+    },
+    /// The engine knows no such network.
+    #[error("there is no network {network} on the host: create it first, or leave it empty")]
+    NetworkNotFound {
+        /// As it was asked for.
+        network: String,
+    },
+    /// Another container has the name.
+    #[error("another container has the name {name}: remove that one, or choose another name")]
+    NameInUse {
+        /// The name.
+        name: String,
+    },
+    /// The container's state does not allow what was asked for.
+    #[error("the state of container {container} does not allow this: {message}")]
+    StateConflict {
+        /// As it was asked for.
+        container: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine found the request wrong.
+    #[error("the container engine found the request wrong: {message}")]
+    Rejected {
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine did not answer in time, and what it did could not be observed.
+    #[error(
+        "the engine did not answer in time about container {container}; it may still do what was asked: look at the container before you try again"
+    )]
+    OutcomeUnknown {
+        /// As it was asked for.
+        container: String,
+        /// What was observed afterwards. Empty when nothing could be.
+        observed: String,
+    },
+    /// The log driver keeps nothing.
+    #[error(
+        "container {container} uses the log driver {driver}, which keeps nothing to read: create it again with json-file, local or journald"
+    )]
+    LogsNotReadable {
+        /// As it was asked for.
+        container: String,
+        /// The driver.
+        driver: String,
+    },
+    /// The container has no such program.
+    #[error("there is no program {program} in container {container}")]
+    ProgramNotFound {
+        /// The program.
+        program: String,
+        /// The container.
+        container: String,
+    },
+    /// The program may not be executed.
+    #[error("{program} in container {container} may not be executed")]
+    ProgramDenied {
+        /// The program.
+        program: String,
+        /// The container.
+        container: String,
+    },
+    /// The container has no such user.
+    #[error("there is no user {user} in container {container}")]
+    UserNotFound {
+        /// The user.
+        user: String,
+        /// The container.
+        container: String,
+    },
+    /// The container has no such directory.
+    #[error("there is no directory {directory} in container {container}")]
+    DirectoryNotFound {
+        /// The directory.
+        directory: String,
+        /// The container.
+        container: String,
+    },
+    /// No way was found to reach the processes of an exec.
+    #[error(
+        "the command in container {container} could not be signalled: its process {pid} is not visible to the agent, and {cause}; share the host's process namespace with the agent (--pid=host)"
+    )]
+    SignalUndelivered {
+        /// The container.
+        container: String,
+        /// The process's id on the engine's host.
+        pid: u32,
+        /// Why the other way failed.
+        cause: String,
+    },
+    /// The engine failed for a reason of its own.
+    #[error("the container engine failed with status {status}: {message}")]
+    Failed {
+        /// The HTTP status, 0 when it was inside an answer.
+        status: u16,
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine's answer makes no sense.
+    #[error("the answer of the container engine could not be understood: {0}")]
+    Protocol(String),
+}
+
+/// What a call was about, to say which thing an engine's 404 or 409 means.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Subject<'a> {
+    /// One container.
+    Container(&'a str),
+    /// A new container.
+    Creation {
+        name: Option<&'a str>,
+        image: &'a str,
+        network: Option<&'a str>,
+    },
+    /// The engine as a whole.
+    Engine,
+}
+
+impl Error {
+    pub(super) fn from_status(status: u16, message: &str, subject: Subject<'_>) -> Self {
+        let message = clean(message);
+        let ambiguous = message.contains("multiple IDs found with provided prefix");
+        match (subject, status) {
+            (Subject::Container(container), _) if ambiguous => Self::Ambiguous {
+                container: container.to_owned(),
+            },
+            (Subject::Creation { network, .. }, 404) if message.contains("network") => {
+                Self::NetworkNotFound {
+                    network: network.unwrap_or("default").to_owned(),
+                }
+            }
+            (Subject::Creation { image, .. }, 404) => Self::ImageNotFound {
+                image: image.to_owned(),
+            },
+            (
+                Subject::Creation {
+                    name: Some(name), ..
+                },
+                409,
+            ) => Self::NameInUse {
+                name: name.to_owned(),
+            },
+            (Subject::Container(container), 404) if message.contains("No such container") => {
+                Self::ContainerNotFound {
+                    container: container.to_owned(),
+                }
+            }
+            (Subject::Container(_), 404) if message.starts_with("network ") => {
+                let network = message.split(' ').nth(1).unwrap_or_default().to_owned();
+                Self::NetworkNotFound { network }
+            }
+            (Subject::Container(container), 409) => Self::StateConflict {
+                container: container.to_owned(),
+                message,
+            },
+            (_, 400) => Self::Rejected { message },
+            _ => Self::Failed { status, message },
+        }
+    }
+
+    pub(super) fn from_bollard(
+        error: bollard::errors::Error,
+        address: &str,
+        subject: Subject<'_>,
+    ) -> Self {
+        use bollard::errors::Error as Bollard;
+        match error {
+            Bollard::DockerResponseServerError {
+                status_code,
+                message,
+            } => Self::from_status(status_code, &message, subject),
+            // The transport's own errors travel through bollard inside an io::Error.
+            Bollard::IOError { err } => match err.downcast::<Self>() {
+                Ok(own) => own,
+                Err(err) => Self::no_answer(address, err.to_string()),
+            },
+            Bollard::HyperResponseError { err } => Self::no_answer(address, chain(&err)),
+            Bollard::RequestTimeoutError => Self::no_answer(address, "no answer in time"),
+            other => Self::Protocol(clean(&other.to_string())),
+        }
+    }
+
+    pub(super) fn unreachable(address: &str, cause: impl Into<String>) -> Self {
+        Self::Unreachable {
+            address: address.to_owned(),
+            cause: cause.into(),
+        }
+    }
+}
+
+impl Error {
+    pub(super) fn no_answer(address: &str, cause: impl Into<String>) -> Self {
+        Self::NoAnswer {
+            address: address.to_owned(),
+            cause: cause.into(),
+        }
+    }
+}
+
+/// The error and its sources, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// The engine's words, fit for one sentence: no control characters, not too long.
+pub(super) fn clean(message: &str) -> String {
+    const MOST: usize = 500;
+    let mut text: String = message
+        .trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MOST)
+        .collect();
+    if message.trim().chars().nth(MOST).is_some() {
+        text.push('…');
+    }
+    text
+}

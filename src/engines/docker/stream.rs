@@ -1,0 +1,222 @@
+//! Streams of the engine: its answer's content as it comes, read without a copy.
+//!
+//! Used for logs and for what an exec prints. Dropping the stream closes the connection, which
+//! ends the engine's work for it. Back-pressure is the socket's: what is not read, the engine keeps.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::timeout;
+
+use super::{
+    error::{Error, Subject},
+    http1::{Content, Delimiter, Head},
+    socket::Socket,
+    transport::Transport,
+    version::Identity,
+};
+
+/// The first read's room, and the most that an idle stream holds.
+const SMALL_READ: usize = 16 << 10;
+/// A busy stream's room.
+const LARGE_READ: usize = 256 << 10;
+/// The most of an error's text that is read.
+const MAX_ERROR: usize = 16 << 10;
+
+/// A request for a stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StreamRequest<'a> {
+    pub(super) method: &'static str,
+    /// Path and query, without the API version. Made of parsed names only.
+    pub(super) path: &'a str,
+    /// JSON.
+    pub(super) body: &'a str,
+    /// The connection is to become a plain one in both directions.
+    pub(super) upgrade: bool,
+    pub(super) subject: Subject<'a>,
+    /// For the head of the answer.
+    pub(super) deadline: Duration,
+}
+
+/// The content of an answer.
+#[derive(Debug)]
+pub(super) struct Stream {
+    socket: Arc<Socket>,
+    transport: Arc<Transport>,
+    status: u16,
+    delimiter: Delimiter,
+    buffer: BytesMut,
+    room: usize,
+}
+
+impl Stream {
+    /// Sends the request and waits for the head of a good answer.
+    pub(super) async fn open(
+        transport: &Arc<Transport>,
+        request: StreamRequest<'_>,
+    ) -> Result<Self, Error> {
+        let deadline = request.deadline;
+        let opened = timeout(deadline, Self::open_and_agree(transport, request)).await;
+        opened.unwrap_or_else(|_| {
+            Err(transport.broke(format!("no answer in {} s", deadline.as_secs_f32())))
+        })
+    }
+
+    async fn open_and_agree(
+        transport: &Arc<Transport>,
+        request: StreamRequest<'_>,
+    ) -> Result<Self, Error> {
+        loop {
+            let agreed = transport.api_version().await?;
+            let (mut stream, head) =
+                Self::exchange(transport, request, &agreed.to_string()).await?;
+            let changed = Identity::from_headers(&head.headers)
+                .is_some_and(|identity| transport.known.answered(&identity));
+            if (200..300).contains(&head.status) || matches!(head.status, 101 | 304) {
+                return Ok(stream);
+            }
+            if head.status == 400 && changed && transport.known.agreed() != Some(agreed) {
+                // Another engine than the one that the version was agreed on with.
+                continue;
+            }
+            let mut text = BytesMut::new();
+            while let Some(bytes) = stream.next().await? {
+                text.extend_from_slice(&bytes);
+                if text.len() > MAX_ERROR {
+                    break;
+                }
+            }
+            return Err(Error::from_status(
+                head.status,
+                &message(&String::from_utf8_lossy(&text)),
+                request.subject,
+            ));
+        }
+    }
+
+    async fn exchange(
+        transport: &Arc<Transport>,
+        request: StreamRequest<'_>,
+        version: &str,
+    ) -> Result<(Self, Head), Error> {
+        let StreamRequest {
+            method,
+            path,
+            body,
+            upgrade,
+            ..
+        } = request;
+        let connection = if upgrade {
+            "Connection: Upgrade\r\nUpgrade: tcp"
+        } else {
+            "Connection: close"
+        };
+        let text = format!(
+            "{method} /v{version}{path} HTTP/1.1\r\nHost: docker\r\n{connection}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let socket = transport.connect().await?;
+        let sent = socket.write_all(text.as_bytes()).await;
+        sent.map_err(|error| transport.broke(error.to_string()))?;
+        let mut stream = Self {
+            socket: Arc::new(socket),
+            transport: Arc::clone(transport),
+            status: 0,
+            delimiter: Delimiter::Close,
+            buffer: BytesMut::new(),
+            room: SMALL_READ,
+        };
+        let head = loop {
+            if stream.fill().await? == 0 {
+                return Err(transport.broke("it closed the connection without an answer"));
+            }
+            if let Some(head) = Head::take(&mut stream.buffer).map_err(protocol)? {
+                break head;
+            }
+        };
+        stream.status = head.status;
+        stream.delimiter = Delimiter::of(&head).map_err(protocol)?;
+        Ok((stream, head))
+    }
+
+    /// The next bytes; none at the end. An end that the engine did not announce is an
+    /// error. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            match self.take()? {
+                Content::Bytes(bytes) => return Ok(Some(bytes)),
+                Content::End => return Ok(None),
+                Content::More => {}
+            }
+            if self.fill().await? == 0 {
+                return if self.delimiter.may_end() {
+                    Ok(None)
+                } else {
+                    Err(self
+                        .transport
+                        .broke("the connection broke in the middle of an answer"))
+                };
+            }
+        }
+    }
+
+    /// What is there without reading.
+    pub(super) fn take(&mut self) -> Result<Content, Error> {
+        self.delimiter.take(&mut self.buffer).map_err(protocol)
+    }
+
+    /// Whether the connection may end here.
+    pub(super) fn may_end(&self) -> bool {
+        self.delimiter.may_end()
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(super) fn transport(&self) -> &Arc<Transport> {
+        &self.transport
+    }
+
+    /// Reads once, as much as is there; 0 at the end of the connection. Cancel-safe.
+    pub(super) async fn fill(&mut self) -> Result<usize, Error> {
+        let spare = self.buffer.capacity() - self.buffer.len();
+        if spare < self.room / 4 {
+            self.buffer.reserve(self.room);
+        }
+        let spare = self.buffer.capacity() - self.buffer.len();
+        let read = self.socket.read_buf(&mut self.buffer).await;
+        let read = read.map_err(|error| self.transport.broke(error.to_string()))?;
+        if read == spare {
+            self.room = (self.room * 2).min(LARGE_READ);
+        } else if read < SMALL_READ / 4 {
+            self.room = (self.room / 2).max(SMALL_READ);
+        }
+        Ok(read)
+    }
+
+    /// The connection's other direction.
+    pub(super) fn socket(&self) -> &Arc<Socket> {
+        &self.socket
+    }
+}
+
+fn protocol(error: super::http1::HttpError) -> Error {
+    Error::Protocol(error.to_string())
+}
+
+/// The text in `{"message":"…"}`, or all of it.
+fn message(text: &str) -> String {
+    let inner = text
+        .trim()
+        .strip_prefix("{\"message\":\"")
+        .and_then(|rest| rest.strip_suffix("\"}"));
+    match inner {
+        Some(inner) => inner
+            .replace("\\n", " ")
+            .replace("\\\"", "\"")
+            .replace("\\\\", "\\"),
+        None => text.to_owned(),
+    }
+}
