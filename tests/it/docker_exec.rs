@@ -65,7 +65,7 @@ async fn standard_input_is_passed_on_and_ends() {
     let container = sleeper();
     let Exec {
         mut output,
-        input,
+        mut input,
         process,
     } = engine().exec(request(&container, &["cat"])).await.unwrap();
     let sent: Vec<u8> = (0..1_000_000u32).map(|n| n as u8).collect();

@@ -126,6 +126,8 @@ impl PrivateEngine {
 
     pub fn up(&mut self) {
         let at = |name: &str| self.directory.path().join(name);
+        // Where nobody reaps orphans, a killed engine's containerd would still count as running.
+        let _ = std::fs::remove_file(at("exec/containerd/containerd.pid"));
         let log = std::fs::File::create(at("log")).unwrap();
         let child = Command::new("dockerd")
             .arg("--data-root")

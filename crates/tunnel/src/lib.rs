@@ -61,7 +61,7 @@ pub mod proto {
 
 pub use agent::{AgentHello, SessionEnd, agent_session};
 pub use caller::connect_caller;
-pub use channel::{Channel, ResponseBody};
+pub use channel::{Channel, ResponseBody, grpc_timeout};
 pub use dial::{DialError, DialHeaders, Refusal, dial};
 pub use error::status;
 pub use handshake::{Greeted, PlaneHello, Signer, Verify, greet_agent, signed_bytes};
@@ -71,7 +71,7 @@ pub use redial::{Outcome, Redial};
 pub use relay::{Presence, Remote};
 pub use server::{Caller, CallerLink, Server, Settings};
 pub use socket::{Instance, Socket, set_options};
-pub use target::{Target, TargetError};
+pub use target::{Target, TargetError, is_private};
 pub use upgrade::{BadUpgrade, Upgrading, upgrade};
 
 /// The WebSocket subprotocol of these frames.

@@ -25,8 +25,6 @@ use super::{
 
 /// A status this young is given without asking again.
 const FRESH: Duration = Duration::from_secs(5);
-/// The time between two probes while somebody watches.
-const WATCHED: Duration = Duration::from_secs(15);
 /// The longest time between two probes while the engine is away.
 const AWAY: Duration = Duration::from_secs(30);
 
@@ -217,7 +215,7 @@ async fn probe_slowly(engine: Weak<Inner>) {
             }
             if reachable {
                 away = Duration::from_secs(1);
-                WATCHED
+                inner.transport.deadlines.watch
             } else {
                 away = (away * 2).min(AWAY);
                 away

@@ -7,10 +7,7 @@
 //! ```
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -25,7 +22,7 @@ use super::{
     framing::{Decoder, Source},
     names::{ContainerRef, ExecId, NameError},
     signal::Signal,
-    socket::Socket,
+    socket::Writer,
     stream::{Stream, StreamRequest},
 };
 
@@ -87,8 +84,7 @@ pub enum Output {
 /// A command's standard input. Dropping it ends the input.
 #[derive(Debug)]
 pub struct ExecInput {
-    socket: Arc<Socket>,
-    engine: Engine,
+    writer: Option<Writer>,
 }
 
 /// The process of a command.
@@ -132,8 +128,7 @@ impl Engine {
             }
         }
         let input = ExecInput {
-            socket: Arc::clone(output.stream.socket()),
-            engine: self.clone(),
+            writer: output.stream.take_writer(),
         };
         Ok(Exec {
             output,
@@ -302,16 +297,12 @@ impl ExecOutput {
 
 impl ExecInput {
     /// Writes all of it; waits while the command does not read.
-    pub async fn write(&self, bytes: &[u8]) -> Result<(), Error> {
-        let written = self.socket.write_all(bytes).await;
-        written.map_err(|error| self.engine.transport().broke(error.to_string()))
-    }
-}
-
-impl Drop for ExecInput {
-    fn drop(&mut self) {
-        // Fails when the connection is gone, and so is the input.
-        let _ = self.socket.end_writing();
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
+        let written = writer.write_all(bytes).await;
+        written.map_err(|error| Error::InputClosed(error.to_string()))
     }
 }
 

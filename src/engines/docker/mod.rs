@@ -17,6 +17,8 @@ pub mod exec;
 mod exec_signal;
 pub mod framing;
 mod http1;
+pub mod lines;
+pub mod logs;
 pub mod names;
 pub mod signal;
 mod socket;

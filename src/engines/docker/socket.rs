@@ -2,15 +2,14 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::{TcpStream, UnixStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::{TcpStream, UnixStream, tcp, unix},
 };
 
 use super::{address::EngineAddress, error::Error};
@@ -57,36 +56,52 @@ impl Socket {
         })
     }
 
+    /// Both directions, each to be held where it is used. Closed when both are dropped.
+    pub(super) fn split(self) -> (Reader, Writer) {
+        match self {
+            Self::Unix(stream) => {
+                let (reader, writer) = stream.into_split();
+                (Reader::Unix(reader), Writer::Unix(writer))
+            }
+            Self::Tcp(stream) => {
+                let (reader, writer) = stream.into_split();
+                (Reader::Tcp(reader), Writer::Tcp(writer))
+            }
+        }
+    }
+}
+
+/// The direction from the engine.
+#[derive(Debug)]
+pub(super) enum Reader {
+    Unix(unix::OwnedReadHalf),
+    Tcp(tcp::OwnedReadHalf),
+}
+
+/// The direction to the engine. Dropping it says that nothing more will be written.
+#[derive(Debug)]
+pub(super) enum Writer {
+    Unix(unix::OwnedWriteHalf),
+    Tcp(tcp::OwnedWriteHalf),
+}
+
+impl Reader {
     /// Reads once into the buffer's spare room, waiting until something is there. Cancel-safe.
-    pub(super) async fn read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        loop {
-            // Waits first: trying first costs a call in vain whenever the engine is the slower one.
-            either!(self, stream => stream.ready(Interest::READABLE).await)?;
-            match either!(self, stream => stream.try_read_buf(buffer)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return done,
-            }
+    pub(super) async fn read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Self::Unix(reader) => reader.read_buf(buffer).await,
+            Self::Tcp(reader) => reader.read_buf(buffer).await,
         }
     }
+}
 
+impl Writer {
     /// Writes all of it.
-    pub(super) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            either!(self, stream => stream.ready(Interest::WRITABLE).await)?;
-            match either!(self, stream => stream.try_write(bytes)) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+    pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Unix(writer) => writer.write_all(bytes).await,
+            Self::Tcp(writer) => writer.write_all(bytes).await,
         }
-        Ok(())
-    }
-
-    /// Says that nothing more will be written; reading goes on.
-    pub(super) fn end_writing(&self) -> io::Result<()> {
-        let fd: BorrowedFd<'_> = either!(self, stream => stream.as_fd());
-        Ok(rustix::net::shutdown(fd, rustix::net::Shutdown::Write)?)
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{
     error::{Error, Subject},
     http1::{Content, Delimiter, Head},
-    socket::Socket,
+    socket::{Reader, Writer},
     transport::Transport,
     version::Identity,
 };
@@ -41,7 +41,8 @@ pub(super) struct StreamRequest<'a> {
 /// The content of an answer.
 #[derive(Debug)]
 pub(super) struct Stream {
-    socket: Arc<Socket>,
+    reader: Reader,
+    writer: Option<Writer>,
     transport: Arc<Transport>,
     status: u16,
     delimiter: Delimiter,
@@ -116,11 +117,12 @@ impl Stream {
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let socket = transport.connect().await?;
-        let sent = socket.write_all(text.as_bytes()).await;
+        let (reader, mut writer) = transport.connect().await?.split();
+        let sent = writer.write_all(text.as_bytes()).await;
         sent.map_err(|error| transport.broke(error.to_string()))?;
         let mut stream = Self {
-            socket: Arc::new(socket),
+            reader,
+            writer: Some(writer),
             transport: Arc::clone(transport),
             status: 0,
             delimiter: Delimiter::Close,
@@ -149,26 +151,29 @@ impl Stream {
                 Content::End => return Ok(None),
                 Content::More => {}
             }
-            if self.fill().await? == 0 {
-                return if self.delimiter.may_end() {
-                    Ok(None)
-                } else {
-                    Err(self
-                        .transport
-                        .broke("the connection broke in the middle of an answer"))
-                };
+            if !self.more().await? {
+                return Ok(None);
             }
         }
+    }
+
+    /// Reads until more is there; false at the end. An end that the engine did not announce is an
+    /// error. Cancel-safe.
+    pub(super) async fn more(&mut self) -> Result<bool, Error> {
+        if self.fill().await? > 0 {
+            return Ok(true);
+        }
+        if self.delimiter.may_end() {
+            return Ok(false);
+        }
+        Err(self
+            .transport
+            .broke("the connection broke in the middle of an answer"))
     }
 
     /// What is there without reading.
     pub(super) fn take(&mut self) -> Result<Content, Error> {
         self.delimiter.take(&mut self.buffer).map_err(protocol)
-    }
-
-    /// Whether the connection may end here.
-    pub(super) fn may_end(&self) -> bool {
-        self.delimiter.may_end()
     }
 
     pub(super) fn status(&self) -> u16 {
@@ -180,13 +185,13 @@ impl Stream {
     }
 
     /// Reads once, as much as is there; 0 at the end of the connection. Cancel-safe.
-    pub(super) async fn fill(&mut self) -> Result<usize, Error> {
+    async fn fill(&mut self) -> Result<usize, Error> {
         let spare = self.buffer.capacity() - self.buffer.len();
         if spare < self.room / 4 {
             self.buffer.reserve(self.room);
         }
         let spare = self.buffer.capacity() - self.buffer.len();
-        let read = self.socket.read_buf(&mut self.buffer).await;
+        let read = self.reader.read_buf(&mut self.buffer).await;
         let read = read.map_err(|error| self.transport.broke(error.to_string()))?;
         if read == spare {
             self.room = (self.room * 2).min(LARGE_READ);
@@ -196,9 +201,9 @@ impl Stream {
         Ok(read)
     }
 
-    /// The connection's other direction.
-    pub(super) fn socket(&self) -> &Arc<Socket> {
-        &self.socket
+    /// The connection's other direction, for whoever writes to it.
+    pub(super) fn take_writer(&mut self) -> Option<Writer> {
+        self.writer.take()
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Deadlines {
     pub probe: Duration,
     /// For an answer to a call that waits for nothing.
     pub call: Duration,
+    /// The time between two probes while somebody watches, a log's follower for one.
+    pub watch: Duration,
     /// On top of the grace, for stopping a container.
     pub stop_margin: Duration,
 }
@@ -43,6 +45,7 @@ impl Default for Deadlines {
             connect: Duration::from_secs(3),
             probe: Duration::from_secs(5),
             call: Duration::from_secs(30),
+            watch: Duration::from_secs(15),
             stop_margin: Duration::from_secs(15),
         }
     }

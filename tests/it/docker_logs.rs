@@ -1,0 +1,397 @@
+//! `LogService` against a real engine.
+
+use std::{
+    future::poll_fn,
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt;
+use tonic::{Code, Request, Status};
+use turbopanel_agent::{
+    proto::{
+        self, LogLine, OutputStream, StreamLogsRequest, log_end::Reason,
+        log_service_server::LogService, stream_logs_response::Event,
+    },
+    services::log::LogApi,
+};
+
+use crate::{
+    docker_containers::reason,
+    docker_support::{TestContainer, docker, engine, eventually},
+};
+
+type Events = <LogApi as LogService>::StreamLogsStream;
+
+pub async fn open(api: &LogApi, request: StreamLogsRequest) -> Result<Events, Status> {
+    Ok(api.stream_logs(Request::new(request)).await?.into_inner())
+}
+
+pub fn of(name: &str) -> StreamLogsRequest {
+    StreamLogsRequest {
+        container: name.to_owned(),
+        ..StreamLogsRequest::default()
+    }
+}
+
+/// Reads to the end.
+pub async fn all(request: StreamLogsRequest) -> (Vec<LogLine>, Reason) {
+    let mut events = open(&LogApi::new(engine()), request).await.unwrap();
+    let (mut lines, mut end) = (Vec::new(), None);
+    while let Some(event) = events.next().await {
+        assert!(end.is_none(), "something after the end");
+        match event.unwrap().event.unwrap() {
+            Event::Batch(batch) => {
+                assert!(!batch.lines.is_empty());
+                let size = prost::Message::encoded_len(&batch);
+                assert!(size < 1 << 20, "{size}");
+                lines.extend(batch.lines);
+            }
+            Event::End(last) => end = Some(last.reason()),
+        }
+    }
+    (lines, end.unwrap())
+}
+
+/// A container that has printed and ended.
+fn ended(options: &[&str], script: &str) -> TestContainer {
+    let container = TestContainer::run(options, &["sh", "-c", script]);
+    docker(None, &["wait", &container.name]);
+    container
+}
+
+fn text(lines: &[LogLine]) -> Vec<String> {
+    lines
+        .iter()
+        .map(|line| String::from_utf8_lossy(&line.content).into_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn both_streams_come_with_times() {
+    let container = ended(
+        &[],
+        "echo one; sleep 0.05; echo two >&2; sleep 0.05; printf three",
+    );
+    let (lines, end) = all(of(&container.name)).await;
+    assert_eq!(end, Reason::Complete);
+    assert_eq!(text(&lines), ["one", "two", "three"]);
+    let streams: Vec<_> = lines.iter().map(LogLine::stream).collect();
+    assert_eq!(
+        streams,
+        [
+            OutputStream::Stdout,
+            OutputStream::Stderr,
+            OutputStream::Stdout
+        ]
+    );
+    assert!(lines.is_sorted_by_key(|line| line.time_unix_nano));
+    assert!(lines[0].time_unix_nano > 1_700_000_000_000_000_000);
+    let partial: Vec<_> = lines.iter().map(|line| line.partial).collect();
+    assert_eq!(partial, [false, false, true]);
+
+    let one = StreamLogsRequest {
+        streams: vec![OutputStream::Stderr.into()],
+        ..of(&container.name)
+    };
+    assert_eq!(text(&all(one).await.0), ["two"]);
+    let last = StreamLogsRequest {
+        tail_lines: Some(2),
+        ..of(&container.name)
+    };
+    assert_eq!(text(&all(last).await.0), ["two", "three"]);
+    let none = StreamLogsRequest {
+        tail_lines: Some(0),
+        ..of(&container.name)
+    };
+    assert!(all(none).await.0.is_empty());
+    let followed = StreamLogsRequest {
+        follow: true,
+        ..of(&container.name)
+    };
+    let (lines, end) = all(followed).await;
+    assert_eq!((lines.len(), end), (3, Reason::Complete));
+}
+
+#[tokio::test]
+async fn since_and_until_are_exact_to_the_nanosecond() {
+    let container = ended(&[], "for i in $(seq 50); do echo $i; done");
+    let (lines, _) = all(of(&container.name)).await;
+    assert_eq!(lines.len(), 50);
+    let at = |nanos: i64| {
+        Some(prost_types::Timestamp {
+            seconds: nanos / 1_000_000_000,
+            nanos: (nanos % 1_000_000_000) as i32,
+        })
+    };
+    let times: Vec<i64> = lines.iter().map(|line| line.time_unix_nano).collect();
+    for (from, to) in [(0, 50), (10, 20), (7, 8), (30, 30), (49, 50)] {
+        let (since, until) = (
+            times[from],
+            times.get(to).map_or(times[49] + 1, |time| *time),
+        );
+        let request = StreamLogsRequest {
+            since: at(since),
+            until: at(until),
+            ..of(&container.name)
+        };
+        let (got, end) = all(request).await;
+        let expected: Vec<_> = times
+            .iter()
+            .filter(|time| (since..until).contains(time))
+            .collect();
+        assert_eq!(
+            got.iter()
+                .map(|line| &line.time_unix_nano)
+                .collect::<Vec<_>>(),
+            expected
+        );
+        assert_eq!(end, Reason::Complete);
+    }
+    let after = StreamLogsRequest {
+        since: at(times[20] + 1),
+        ..of(&container.name)
+    };
+    let expected = times.iter().filter(|time| **time > times[20]).count();
+    assert_eq!(all(after).await.0.len(), expected);
+}
+
+#[tokio::test]
+async fn a_follow_gives_each_line_at_once_and_ends_with_the_container() {
+    let container = TestContainer::run(
+        &["-i"],
+        &["sh", "-c", "echo ready; read a; echo last; exit 0"],
+    );
+    let request = StreamLogsRequest {
+        follow: true,
+        ..of(&container.name)
+    };
+    let mut events = open(&LogApi::new(engine()), request).await.unwrap();
+    let Some(Event::Batch(batch)) = events.next().await.unwrap().unwrap().event else {
+        panic!("no batch");
+    };
+    assert_eq!(text(&batch.lines), ["ready"]);
+    // Nothing is there: it waits.
+    assert!(poll_fn(|cx| std::task::Poll::Ready(events.poll_next_unpin(cx).is_pending())).await);
+    docker(None, &["kill", "-s", "KILL", &container.name]);
+    let Some(Event::End(end)) = events.next().await.unwrap().unwrap().event else {
+        panic!("no end");
+    };
+    assert_eq!(end.reason(), Reason::ContainerEnded);
+    assert!(events.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_follow_ends_when_its_time_is_over() {
+    let container = TestContainer::run(&[], &["sh", "-c", "while :; do echo x; sleep 0.02; done"]);
+    let until = std::time::SystemTime::now() + Duration::from_secs(1);
+    let request = StreamLogsRequest {
+        follow: true,
+        until: Some(until.into()),
+        ..of(&container.name)
+    };
+    let began = Instant::now();
+    let (lines, end) = all(request).await;
+    assert_eq!(end, Reason::Complete);
+    assert!(lines.len() > 5, "{}", lines.len());
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let until = until
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_nanos() as i64;
+    assert!(lines.iter().all(|line| line.time_unix_nano < until));
+}
+
+/// Bytes that blind a decoder that guesses.
+const HOSTILE: &str =
+    r"printf '\001\000\000\000\177\377\377\377'; for i in $(seq 20); do echo line $i; done";
+
+#[tokio::test]
+async fn hostile_bytes_hide_nothing() {
+    for options in [
+        &[][..],
+        &["-t"],
+        &["--log-driver=local"],
+        &["--log-driver=local", "-t"],
+    ] {
+        let container = ended(options, HOSTILE);
+        let (lines, _) = all(of(&container.name)).await;
+        assert_eq!(lines.len(), 20, "{options:?}");
+        let first = b"\x01\0\0\0\x7f\xff\xff\xffline 1";
+        // json-file itself keeps text only.
+        let replaced = String::from_utf8_lossy(first);
+        let content = lines[0].content.trim_ascii_end();
+        let kept = content == first
+            || (content == replaced.as_bytes() && !options.contains(&"--log-driver=local"));
+        assert!(kept, "{options:?}: {content:02x?}");
+        for (n, line) in lines.iter().enumerate().skip(1) {
+            assert_eq!(
+                line.content.trim_ascii_end(),
+                format!("line {}", n + 1).as_bytes()
+            );
+            assert!(!line.partial);
+        }
+    }
+}
+
+#[tokio::test]
+async fn long_lines_come_in_pieces_and_stay_whole() {
+    for options in [&[][..], &["-t"][..]] {
+        let script = "head -c 100000 /dev/zero | tr '\\0' a; echo; echo next";
+        let container = ended(options, script);
+        let (lines, _) = all(of(&container.name)).await;
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.content.len() <= 16 << 10 && line.time_unix_nano > 0)
+        );
+        let (next, long) = lines.split_last().unwrap();
+        assert_eq!(next.content.trim_ascii_end(), b"next");
+        let (last, parts) = long.split_last().unwrap();
+        assert!(
+            !last.partial && parts.iter().all(|line| line.partial),
+            "{options:?}"
+        );
+        let joined: Vec<u8> = long.iter().flat_map(|line| line.content.to_vec()).collect();
+        let joined = joined.trim_ascii_end();
+        assert_eq!(joined.len(), 100_000);
+        assert!(joined.iter().all(|byte| *byte == b'a'));
+    }
+}
+
+/// This process's memory, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .next()
+        .unwrap()
+        .parse::<usize>()
+        .unwrap()
+        << 10
+}
+
+#[tokio::test]
+async fn a_line_without_end_costs_no_memory() {
+    let container = ended(&[], "head -c 100000000 /dev/zero | tr '\\0' a");
+    let mut events = open(&LogApi::new(engine()), of(&container.name))
+        .await
+        .unwrap();
+    let before = resident();
+    let (mut bytes, mut most) = (0, 0);
+    while let Some(event) = events.next().await {
+        if let Event::Batch(batch) = event.unwrap().event.unwrap() {
+            assert!(
+                batch
+                    .lines
+                    .iter()
+                    .all(|line| line.partial && line.content.len() <= 16 << 10)
+            );
+            bytes += batch
+                .lines
+                .iter()
+                .map(|line| line.content.len())
+                .sum::<usize>();
+            most = most.max(resident());
+        }
+    }
+    assert_eq!(bytes, 100_000_000);
+    // Other tests share this process: far below the 100 MB is enough to tell.
+    assert!(
+        most.saturating_sub(before) < 40 << 20,
+        "{} MiB",
+        (most - before) >> 20
+    );
+}
+
+/// The engine's open files, as its own host sees them.
+fn engine_files(address: &std::path::Path) -> usize {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    sockets
+        .lines()
+        .filter(|line| line.ends_with(address.to_str().unwrap()))
+        .count()
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_closes_the_engines_connection() {
+    // An engine's address of the test's own, so that other tests' connections do not count.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("relay.sock");
+    let relay = crate::docker_relay::Relay::start(&path, "/var/run/docker.sock");
+    let engine = turbopanel_agent::engines::docker::Engine::new(
+        turbopanel_agent::engines::docker::EngineAddress::Unix(path.clone()),
+    );
+    let container = TestContainer::run(&[], &["sh", "-c", "while :; do echo x; sleep 0.01; done"]);
+    let api = LogApi::new(engine.clone());
+    let mut follows = Vec::new();
+    for _ in 0..10 {
+        let request = StreamLogsRequest {
+            follow: true,
+            ..of(&container.name)
+        };
+        let mut events = open(&api, request).await.unwrap();
+        events.next().await.unwrap().unwrap();
+        follows.push(events);
+    }
+    eventually("ten connections are open", async || relay.open() == 10).await;
+    assert!(engine_files(&path) >= 10);
+    drop(follows);
+    eventually("none is left", async || relay.open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_slow_caller_slows_the_engine_and_loses_nothing() {
+    let container = ended(&[], "seq 200000");
+    let mut events = open(&LogApi::new(engine()), of(&container.name))
+        .await
+        .unwrap();
+    let (mut next, mut paused) = (1, 0);
+    while let Some(event) = events.next().await {
+        if let Event::Batch(batch) = event.unwrap().event.unwrap() {
+            for line in batch.lines {
+                assert_eq!(line.content, next.to_string());
+                next += 1;
+            }
+            if paused < 20 {
+                paused += 1;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    assert_eq!(next, 200_001);
+}
+
+#[tokio::test]
+async fn drivers_are_told_apart() {
+    let none = ended(&["--log-driver", "none"], "echo x");
+    let refused = open(&LogApi::new(engine()), of(&none.name))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert_eq!(
+        reason(&refused),
+        proto::ErrorReason::LogsNotReadable.as_str_name()
+    );
+    let local = ended(&["--log-driver", "local"], "echo x; echo y");
+    assert_eq!(text(&all(of(&local.name)).await.0), ["x", "y"]);
+    let missing = open(&LogApi::new(engine()), of("tpd-nosuch"))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        reason(&missing),
+        proto::ErrorReason::ContainerNotFound.as_str_name()
+    );
+    let hostile = open(&LogApi::new(engine()), of("a/../b"))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        reason(&hostile),
+        proto::ErrorReason::InvalidField.as_str_name()
+    );
+}
