@@ -35,7 +35,10 @@ impl Doors {
         mut request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Body> {
-        let token = match self.authenticate(request.headers(), TokenKind::Agent, peer).await {
+        let token = match self
+            .authenticate(request.headers(), TokenKind::Agent, peer)
+            .await
+        {
             Ok(token) => token,
             Err(refused) => return refused.into_http(),
         };
@@ -130,9 +133,14 @@ impl Session {
         self.announce(&greeted.hello);
         self.doors.registry.save_agent(&self.agent).await;
         let cancel = CancellationToken::new();
-        let end = self.drive(self.remote.run_agent(greeted, cancel.clone()), &cancel).await;
+        let end = self
+            .drive(self.remote.run_agent(greeted, cancel.clone()), &cancel)
+            .await;
         drop(link);
-        let reason = end.map_or_else(|| "it did not close in time".to_owned(), |end| end.to_string());
+        let reason = end.map_or_else(
+            || "it did not close in time".to_owned(),
+            |end| end.to_string(),
+        );
         if agents.disconnected(&self.agent, connection, &reason, SystemTime::now()) {
             tracing::info!(agent = %name, %peer, reason, "the agent is gone");
             self.doors.registry.save_agent(&self.agent).await;

@@ -25,7 +25,10 @@ impl Doors {
         mut request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Body> {
-        let token = match self.authenticate(request.headers(), TokenKind::Admin, peer).await {
+        let token = match self
+            .authenticate(request.headers(), TokenKind::Admin, peer)
+            .await
+        {
             Ok(token) => token,
             Err(refused) => return refused.into_http(),
         };
@@ -103,7 +106,10 @@ impl Link {
                 timeout(CLOSING, running).await.ok()
             }
         };
-        let end = end.map_or_else(|| "it did not close in time".to_owned(), |end| end.to_string());
+        let end = end.map_or_else(
+            || "it did not close in time".to_owned(),
+            |end| end.to_string(),
+        );
         tracing::debug!(token = %self.token.id, end, "a caller's connection ended");
     }
 
@@ -115,7 +121,11 @@ impl Link {
             instance: self.doors.instance,
         };
         let Some(agent) = &self.agent else {
-            return self.doors.frames.serve_caller(socket, link(""), cancel).await;
+            return self
+                .doors
+                .frames
+                .serve_caller(socket, link(""), cancel)
+                .await;
         };
         match (&agent.remote, &self.doors.calls.integrated) {
             (Some(remote), _) => remote.run_caller(socket, &caller, cancel).await,

@@ -66,7 +66,9 @@ impl Calls {
             Err(error) => return Status::from(error).into_http(),
         };
         if let Some(token) = &token {
-            request.extensions_mut().insert(Caller(Arc::clone(&token.id)));
+            request
+                .extensions_mut()
+                .insert(Caller(Arc::clone(&token.id)));
         }
         let mut ending = Ending {
             token,

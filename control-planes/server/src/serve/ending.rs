@@ -56,7 +56,9 @@ impl Ending {
     }
 
     async fn end(self) -> Status {
-        let deadline = self.timeout.and_then(|left| Instant::now().checked_add(left));
+        let deadline = self
+            .timeout
+            .and_then(|left| Instant::now().checked_add(left));
         let revoked = async {
             match &self.token {
                 Some(token) => token.ended().cancelled().await,
@@ -125,7 +127,9 @@ impl<E: Future<Output = Status>> http_body::Body for Bounded<E> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+        self.body
+            .as_ref()
+            .is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -160,10 +164,16 @@ mod tests {
     fn timeouts_are_read_as_grpc_writes_them() {
         let read = |text: &'static str| {
             let value = http::HeaderValue::from_static(text);
-            timeout(&HeaderMap::from_iter([("grpc-timeout".parse().expect("a name"), value)]))
+            timeout(&HeaderMap::from_iter([(
+                "grpc-timeout".parse().expect("a name"),
+                value,
+            )]))
         };
         assert_eq!(read("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(
+            read("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600))
+        );
         for bad in ["", "S", "1", "-1S", "999999999S", "1x"] {
             assert_eq!(read(bad), None, "{bad:?}");
         }

@@ -141,7 +141,11 @@ impl TestPlane {
             kind: kind.into(),
             name: name.to_owned(),
         };
-        self.tokens().create_token(request).await.unwrap().into_inner()
+        self.tokens()
+            .create_token(request)
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     pub async fn agent(&self, name: &str) -> Agent {
@@ -155,8 +159,13 @@ impl TestPlane {
     /// An agent with a new token, connected.
     pub async fn join(&self, name: &str, echo: &Echo) -> (TestAgent, CreateTokenResponse) {
         let token = self.create(TokenKind::Agent, name).await;
-        let agent = TestAgent::dial(self.address, &token.secret, echo).await.unwrap();
-        eventually("the agent is connected", async || self.agent(name).await.connected).await;
+        let agent = TestAgent::dial(self.address, &token.secret, echo)
+            .await
+            .unwrap();
+        eventually("the agent is connected", async || {
+            self.agent(name).await.connected
+        })
+        .await;
         (agent, token)
     }
 
