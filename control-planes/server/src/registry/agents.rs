@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use turbopanel_tunnel::{CloseCode, Methods, Remote, Settings, proto::Hello};
+use turbopanel_tunnel::{Methods, Remote, Settings, proto::Hello};
 
 use super::name::tame;
 use crate::store::AgentRecord;
@@ -130,9 +130,6 @@ impl Agents {
         };
         if let Some(agent) = removed {
             agent.removed.cancel();
-            if let Some(remote) = &agent.remote {
-                remote.disconnect(CloseCode::Revoked, "the agent was removed");
-            }
             self.changed(&agent);
         }
     }

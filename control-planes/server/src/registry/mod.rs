@@ -11,7 +11,7 @@ pub mod tokens;
 use std::{path::Path, sync::Arc, time::SystemTime};
 
 use tokio::sync::Mutex;
-use turbopanel_tunnel::{CloseCode, Methods};
+use turbopanel_tunnel::Methods;
 
 pub use agents::Agent;
 pub use error::{Refusal, RegistryError};
@@ -91,9 +91,7 @@ impl Registry {
             last_used_at: None,
             revoked_at: None,
         };
-        self.store
-            .insert_token(record.clone(), agent.clone())
-            .await?;
+        self.store.insert_token(record.clone(), agent.clone()).await?;
         if let Some(agent) = agent {
             self.agents.insert(agent, false);
         }
@@ -108,15 +106,6 @@ impl Registry {
         let now = SystemTime::now();
         self.store.revoke_token(id.to_owned(), now).await?;
         let ended = token.revoke(now);
-        if token.kind == TokenKind::Agent
-            && ended > 0
-            && let Some(remote) = self
-                .agents
-                .find(&token.name)
-                .and_then(|agent| agent.remote.clone())
-        {
-            remote.disconnect(CloseCode::Revoked, "the agent's token was revoked");
-        }
         Ok(ended)
     }
 

@@ -46,10 +46,7 @@ impl Secret {
     /// What is stored.
     pub fn digest(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
-        for (to, from) in bytes
-            .iter_mut()
-            .zip(digest(&SHA256, self.0.as_bytes()).as_ref())
-        {
+        for (to, from) in bytes.iter_mut().zip(digest(&SHA256, self.0.as_bytes()).as_ref()) {
             *to = *from;
         }
         bytes
@@ -102,14 +99,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_token_is_refused() {
-        for bad in [
-            "",
-            "tpa_",
-            "tpa__",
-            "secret",
-            "tpx_0011223344556677_x",
-            "tpa_0_1",
-        ] {
+        for bad in ["", "tpa_", "tpa__", "secret", "tpx_0011223344556677_x", "tpa_0_1"] {
             assert!(Secret::parse(bad).is_none(), "{bad:?}");
         }
         assert!(Secret::parse(&format!("tpa_{}", "é".repeat(30))).is_none());
