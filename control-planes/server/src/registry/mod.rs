@@ -91,7 +91,9 @@ impl Registry {
             last_used_at: None,
             revoked_at: None,
         };
-        self.store.insert_token(record.clone(), agent.clone()).await?;
+        self.store
+            .insert_token(record.clone(), agent.clone())
+            .await?;
         if let Some(agent) = agent {
             self.agents.insert(agent, false);
         }

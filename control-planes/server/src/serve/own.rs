@@ -20,7 +20,9 @@ use crate::{
 pub(super) async fn routes(registry: &Arc<Registry>, reach: Reach) -> Result<Routes, ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<FleetServiceServer<Fleet>>().await;
-    health.set_serving::<TokenServiceServer<TokenIssuer>>().await;
+    health
+        .set_serving::<TokenServiceServer<TokenIssuer>>()
+        .await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -33,10 +35,12 @@ pub(super) async fn routes(registry: &Arc<Registry>, reach: Reach) -> Result<Rou
         registry: Arc::clone(registry),
         reach,
     };
-    Ok(Routes::new(FleetServiceServer::new(Fleet(Arc::clone(registry))))
-        .add_service(TokenServiceServer::new(tokens))
-        .add_service(health_service)
-        .add_service(newer)
-        .add_service(older)
-        .prepare())
+    Ok(
+        Routes::new(FleetServiceServer::new(Fleet(Arc::clone(registry))))
+            .add_service(TokenServiceServer::new(tokens))
+            .add_service(health_service)
+            .add_service(newer)
+            .add_service(older)
+            .prepare(),
+    )
 }
