@@ -17,5 +17,6 @@ mod forward;
 mod frames;
 mod integrated;
 mod plane;
+mod real_agent;
 mod store;
 mod tokens;
