@@ -92,12 +92,17 @@ impl Link {
                 None => std::future::pending().await,
             }
         };
+        // A remote agent keeps its calls for the caller, who dials again; others end with this process.
+        let stop = match self.agent.as_ref().map(|agent| &agent.remote) {
+            Some(Some(_)) => &self.doors.stopping,
+            Some(None) | None => &self.doors.stopped,
+        };
         let end = tokio::select! {
             biased;
             end = &mut running => Some(end),
             () = self.token.ended().cancelled() => None,
             () = removed => None,
-            () = self.doors.stopping.cancelled() => None,
+            () = stop.cancelled() => None,
         };
         let end = match end {
             Some(end) => Some(end),

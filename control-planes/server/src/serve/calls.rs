@@ -7,13 +7,9 @@ use http::{HeaderMap, HeaderName, Request, Response, header};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, service::Routes};
 use tower::ServiceExt;
-use tower_service::Service;
-use turbopanel_tunnel::{Caller, Remote};
+use turbopanel_tunnel::{Caller, Remote, grpc_timeout};
 
-use super::{
-    ending::{Ending, timeout},
-    integrated::Integrated,
-};
+use super::{ending::Ending, integrated::Integrated};
 use crate::{
     registry::{Agent, Registry, RegistryError, Token, name},
     services::error::CallError,
@@ -78,18 +74,15 @@ impl Calls {
         };
         match target {
             Target::Own => {
-                ending.timeout = timeout(request.headers());
-                let mut own = self.own.clone();
+                // The agents' routers and the tunnel see to deadlines themselves.
+                ending.timeout = grpc_timeout(request.headers());
+                let answering = self.own.clone().oneshot(request);
                 ending
-                    .bound(async move {
-                        let ready = Service::<Request<Body>>::call(&mut own, request);
-                        ready.await.unwrap_or_else(|never| match never {})
-                    })
+                    .bound(async move { answering.await.unwrap_or_else(|never| match never {}) })
                     .await
             }
             Target::Integrated(agent, integrated) => {
                 ending.agent = Some(agent);
-                ending.timeout = timeout(request.headers());
                 strip(request.headers_mut());
                 ending.bound(integrated.answer(request)).await
             }

@@ -68,11 +68,16 @@ pub struct Plane {
     listener: TcpListener,
     registry: Arc<Registry>,
     closing: Closing,
+    integrated: Option<Integrated>,
 }
 
 impl Plane {
     /// Opens the state, binds the port and makes sure that there is an administrator's token.
     pub async fn bind(config: ServeConfig) -> Result<Self, ServeError> {
+        let integrated = match config.integrated_agent {
+            true => Some(Integrated::start(&config).await?),
+            false => None,
+        };
         let methods = Methods::from_descriptor_set(FILE_DESCRIPTOR_SET)
             .map_err(|error| ServeError::Methods(error.to_string()))?;
         let opened = Registry::open(&config.data_dir, methods, config.integrated_agent).await;
@@ -94,6 +99,7 @@ impl Plane {
             listener,
             registry: Arc::new(registry),
             closing,
+            integrated,
         })
     }
 
@@ -115,8 +121,9 @@ impl Plane {
             listener,
             registry,
             closing,
+            integrated,
         } = self;
-        let doors = open(&config, address, &registry).await?;
+        let doors = open(&config, address, &registry, integrated).await?;
         tracing::info!(
             %address,
             data_dir = %config.data_dir.display(),
@@ -125,7 +132,6 @@ impl Plane {
         );
         let connections = TaskTracker::new();
         let accepting = listener::accept(listener, Arc::clone(&doors), connections.clone());
-        let accepting = tokio::spawn(accepting);
         let saving = async {
             loop {
                 tokio::time::sleep(SAVE_EVERY).await;
@@ -135,17 +141,23 @@ impl Plane {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
+            () = accepting => {}
             () = saving => {}
         }
         tracing::info!(grace = ?config.grace, "the control plane stops");
         doors.stopping.cancel();
-        let _ = accepting.await;
         connections.close();
-        let drained = timeout(config.grace, connections.wait()).await.is_ok();
-        doors.frames.shutdown(Duration::ZERO).await;
-        if let Some(integrated) = &doors.calls.integrated {
-            integrated.server().shutdown(Duration::ZERO).await;
-        }
+        let integrated = async {
+            if let Some(integrated) = &doors.calls.integrated {
+                integrated.stop(config.grace).await;
+            }
+        };
+        let (drained, (), ()) = tokio::join!(
+            timeout(config.grace, connections.wait()),
+            doors.frames.shutdown(config.grace),
+            integrated,
+        );
+        let drained = drained.is_ok();
         doors.stopped.cancel();
         doors.links.close();
         let closed = timeout(CLOSING, async {
@@ -177,17 +189,13 @@ async fn open(
     config: &ServeConfig,
     address: SocketAddr,
     registry: &Arc<Registry>,
+    integrated: Option<Integrated>,
 ) -> Result<Arc<Doors>, ServeError> {
     let methods = Methods::from_descriptor_set(FILE_DESCRIPTOR_SET)
         .map_err(|error| ServeError::Methods(error.to_string()))?;
     let reach = reach::reach(config.public_url.as_deref(), address);
     let instance = Instance::random();
     let stopped = CancellationToken::new();
-    let integrated = if config.integrated_agent {
-        Some(Integrated::start(config, methods.clone()).await?)
-    } else {
-        None
-    };
     let calls = Arc::new(Calls {
         registry: Arc::clone(registry),
         own: own::routes(registry, reach).await?,

@@ -8,7 +8,7 @@ use turbopanel_control_plane::proto::control::{
 
 use crate::{
     echo::Echo,
-    plane::{TestAgent, TestPlane, eventually, reason, within},
+    plane::{TestAgent, TestPlane, reason, within},
 };
 
 async fn next(events: &mut Streaming<WatchAgentsResponse>) -> (Kind, String, bool) {

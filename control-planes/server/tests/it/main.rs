@@ -6,7 +6,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stdout
+    clippy::print_stdout,
+    clippy::disallowed_methods
 )]
 
 mod doors;
@@ -14,6 +15,8 @@ mod echo;
 mod fleet;
 mod forward;
 mod frames;
+mod integrated;
 mod plane;
+mod real_agent;
 mod store;
 mod tokens;
