@@ -2,18 +2,73 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 
-.PHONY: help check test
+# Where `make up` listens and keeps its state; both may be given on the command line.
+LISTEN ?= 127.0.0.1:18282
+DATA_DIR ?= $(CURDIR)/.turbopanel
+TAG ?= turbopanel/agent:latest
+# The agent's image holds a static binary, built on this machine.
+MUSL := x86_64-unknown-linux-musl
+# ring's C is compiled by the host's own compiler for that target.
+export CC_x86_64_unknown_linux_musl ?= gcc
+
+# Continuous integration builds once: nothing incremental to keep.
+ifdef CI
+export CARGO_INCREMENTAL := 0
+endif
+
+.PHONY: help build up demo check contract test examples bench image image-test clean
 
 help: ## List the commands.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-check: ## The whole gate without tests: format, lints, docs, dependencies, oldest Rust.
+build:
+	cargo build --workspace --bins --locked
+
+up: build ## Start a control plane with its own agent for this machine's Docker, in the foreground.
+	@scripts/engine.sh ensure
+	@scripts/next-steps.sh "$(LISTEN)" "$(DATA_DIR)"
+	@exec target/debug/turbopanel serve --listen "$(LISTEN)" --data-dir "$(DATA_DIR)"
+
+demo: build ## Show everything once, on a control plane and an agent of its own; cleans up.
+	@scripts/engine.sh image
+	@scripts/demo.sh
+
+check: ## The gate without tests: format, lints, docs, dependencies, layers, oldest Rust.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	scripts/dependencies.sh
+	cargo test --package turbopanel-agent --test it --locked -- layers:: contract::
 	scripts/msrv.sh
 
-test: check ## The gate and every test.
+contract: ## Take the contract in proto/ as released: from then on it may only grow.
+	TURBOPANEL_RELEASE_CONTRACT=1 cargo test --package turbopanel-agent --test it --locked -- contract::
+
+test: check ## The gate, every test, the demo and the README's examples.
+	@scripts/engine.sh image
+	@scripts/grpcurl.sh >/dev/null
 	cargo test --workspace --locked
+	@$(MAKE) --no-print-directory demo
+	@$(MAKE) --no-print-directory examples
+
+examples: build ## Run the examples of README.md as they stand there, on other ports.
+	@scripts/engine.sh image
+	@scripts/readme.sh
+
+bench: ## Measure against direct gRPC, the engine's socket and docker logs; target/bench/report.json.
+	@scripts/engine.sh image
+	cargo build --release --locked --target $(MUSL) --package turbopanel-agent --bin turbopanel-agent
+	cargo build --release --locked --package turbopanel-control-plane --bin turbopanel
+	cargo bench --locked --package turbopanel-bench
+
+image: ## Build the agent's image without a registry, from a static binary built here.
+	@scripts/engine.sh ensure
+	@scripts/image.sh "$(TAG)"
+
+image-test: image ## Start that image as the documentation says, and ask for its health.
+	@scripts/image-test.sh "$(TAG)"
+
+clean: ## Remove everything that was built.
+	cargo clean

@@ -1,3 +1,5 @@
 //! What does the work: Docker, processes, the host. No gRPC type is named in here.
 
 pub mod docker;
+pub mod host;
+pub mod process;

@@ -8,7 +8,10 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::{engines::docker, proto::ErrorReason};
+use crate::{
+    engines::{docker, process},
+    proto::ErrorReason,
+};
 
 /// The `domain` of every `ErrorInfo`.
 pub const DOMAIN: &str = "turbopanel.dev";
@@ -150,4 +153,26 @@ pub fn docker(error: docker::Error) -> Status {
         .collect();
     let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
     status(code, reason, message, &metadata)
+}
+
+/// The status of a process that was not started.
+pub fn process(error: process::ProcessError) -> Status {
+    use process::{ProcessError as E, user::UserError};
+    let message = error.to_string();
+    let (code, reason) = match &error {
+        E::ProgramNotFound { .. } => (Code::NotFound, ErrorReason::ProgramNotFound),
+        E::DirectoryNotFound { .. } => (Code::NotFound, ErrorReason::DirectoryNotFound),
+        E::User(UserError::NotFound { .. }) => (Code::NotFound, ErrorReason::UserNotFound),
+        E::Denied { .. } => (Code::PermissionDenied, ErrorReason::OsAccessDenied),
+        E::User(UserError::Unreadable(_)) | E::Failed { .. } => {
+            (Code::Internal, ErrorReason::AgentFault)
+        }
+    };
+    status(code, reason, message, &[])
+}
+
+/// The status of an error of the operating system while a command runs.
+pub fn io(error: std::io::Error) -> Status {
+    let message = format!("the operating system failed: {error}");
+    status(Code::Internal, ErrorReason::AgentFault, message, &[])
 }

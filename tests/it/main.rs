@@ -5,12 +5,15 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
+    clippy::indexing_slicing,
+    clippy::disallowed_methods
 )]
 
+mod contract;
 mod docker_away;
 mod docker_containers;
 mod docker_exec;
 mod docker_logs;
 mod docker_relay;
 mod docker_support;
+mod layers;

@@ -1,6 +1,8 @@
 //! The self-hosted control plane.
 
+pub mod registry;
 pub mod serve;
+pub mod services;
 pub mod store;
 
 /// The contracts, generated from `proto/`.

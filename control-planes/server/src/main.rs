@@ -1,3 +1,9 @@
-//! The control plane and the operator's command line.
+//! `turbopanel`: the self-hosted control plane and the operator's command line.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -14,8 +14,8 @@ use crate::{
     frames::RawPacket,
     link::{Side, drive},
     outbox::Outbox,
+    presence::Presence,
     proto::{TunnelErrorReason, frame::Kind},
-    relay::Presence,
     socket::{Instance, Socket},
 };
 

@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
-    time::{Duration, Instant as StdInstant, SystemTime},
+    time::{Duration, Instant as StdInstant},
 };
 
 use http::{Request, Response};
@@ -31,10 +31,11 @@ use crate::{
     frames::{OutFrame, RawFrame},
     headers,
     outbox::Outbox,
+    presence::Presence,
     proto::{Reset, ResetCode, TunnelErrorReason, frame::Kind},
-    relay::Presence,
     socket::Instance,
     sync::lock,
+    timeout::grpc_timeout,
 };
 pub(crate) use call::{Call, Piece};
 
@@ -391,80 +392,5 @@ impl Service<Request<Body>> for Channel {
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Channel").finish_non_exhaustive()
-    }
-}
-
-/// Reads `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Requests").
-fn grpc_timeout(headers: &http::HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.len() > 8 {
-        return None;
-    }
-    let value: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(value * 3600)),
-        "M" => Some(Duration::from_secs(value * 60)),
-        "S" => Some(Duration::from_secs(value)),
-        "m" => Some(Duration::from_millis(value)),
-        "u" => Some(Duration::from_micros(value)),
-        "n" => Some(Duration::from_nanos(value)),
-        _ => None,
-    }
-}
-
-/// Whether whom a channel calls is there.
-impl Presence {
-    /// The status of calls while it is not.
-    pub(crate) fn offline(&self) -> Status {
-        let name = &self.agent;
-        let last_seen = match self.last_seen {
-            None => "never".to_owned(),
-            Some(time) => rfc3339(time),
-        };
-        let seen = match self.last_seen {
-            None => "it has never been connected".to_owned(),
-            Some(_) => format!("it was last seen at {last_seen}"),
-        };
-        error::status(
-            Code::Unavailable,
-            TunnelErrorReason::AgentOffline,
-            format!("agent {name} is not connected; {seen}"),
-            &[("agent", name), ("last_seen", &last_seen)],
-        )
-    }
-}
-
-/// Formats a time as RFC 3339 does, to the second.
-fn rfc3339(time: SystemTime) -> String {
-    let mut timestamp = prost_types::Timestamp::from(time);
-    timestamp.nanos = 0;
-    timestamp.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_told_as_rfc_3339() {
-        let at = |seconds| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00Z");
-        assert_eq!(at(951_827_696), "2000-02-29T12:34:56Z");
-        assert_eq!(at(1_795_521_600), "2026-11-24T12:00:00Z");
-    }
-
-    #[test]
-    fn timeouts_are_read_as_grpc_says() {
-        let read = |text: &str| {
-            let mut headers = http::HeaderMap::new();
-            headers.insert("grpc-timeout", text.parse().unwrap());
-            grpc_timeout(&headers)
-        };
-        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
-        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(read("123456789S"), None);
-        assert_eq!(read("S"), None);
-        assert_eq!(read("5x"), None);
     }
 }

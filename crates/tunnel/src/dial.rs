@@ -72,6 +72,16 @@ pub enum DialError {
         /// What the system said.
         source: io::Error,
     },
+    /// The way there is not encrypted, and the address is a public one.
+    #[error(
+        "{host} is at the public address {ip}, and http:// would show the token to everybody on the way"
+    )]
+    PublicPlaintext {
+        /// The name.
+        host: String,
+        /// Where it leads.
+        ip: std::net::IpAddr,
+    },
     /// TLS failed: for example the certificate is not trusted.
     #[error("TLS with {address} failed: {source}")]
     Tls {
@@ -119,6 +129,7 @@ impl DialError {
             Self::Refused { refusal, .. } => Some(refusal),
             Self::Resolve { .. }
             | Self::Connect { .. }
+            | Self::PublicPlaintext { .. }
             | Self::Tls { .. }
             | Self::Upgrade { .. }
             | Self::TooLate { .. } => None,
@@ -130,6 +141,7 @@ impl DialError {
         match self {
             Self::Resolve { .. } => "check the host's name in the URL and the DNS of this machine",
             Self::Connect { .. } => "check the URL, and that no firewall is in between",
+            Self::PublicPlaintext { .. } => "use https://, or set AGENT_ALLOW_PLAINTEXT=1",
             Self::Tls { .. } => {
                 "check that the certificate is valid for the host's name in the URL"
             }
@@ -203,6 +215,12 @@ async fn connect(target: &Target, until: Instant) -> Result<TcpStream, DialError
     };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for (index, address) in addresses.iter().enumerate() {
+        if !target.may_dial(address.ip()) {
+            return Err(DialError::PublicPlaintext {
+                host: target.host().to_owned(),
+                ip: address.ip(),
+            });
+        }
         let left = until.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - index) as u32;
         match timeout(share, TcpStream::connect(address)).await {

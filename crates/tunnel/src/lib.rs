@@ -39,12 +39,14 @@ mod headers;
 mod link;
 mod methods;
 mod outbox;
+mod presence;
 mod redial;
 mod relay;
 mod server;
 mod socket;
 mod sync;
 mod target;
+mod timeout;
 mod upgrade;
 
 /// The messages `turbopanel.tunnel.v1`, generated from `proto/`.
@@ -67,11 +69,13 @@ pub use error::status;
 pub use handshake::{Greeted, PlaneHello, Signer, Verify, greet_agent, signed_bytes};
 pub use link::{CloseCode, EndReason};
 pub use methods::{Method, Methods};
+pub use presence::Presence;
 pub use redial::{Outcome, Redial};
-pub use relay::{Presence, Remote};
+pub use relay::Remote;
 pub use server::{Caller, CallerLink, Server, Settings};
 pub use socket::{Instance, Socket, set_options};
-pub use target::{Target, TargetError};
+pub use target::{Target, TargetError, is_private};
+pub use timeout::grpc_timeout;
 pub use upgrade::{BadUpgrade, Upgrading, upgrade};
 
 /// The WebSocket subprotocol of these frames.

@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -21,89 +21,12 @@ use crate::{
     handshake::Greeted,
     link::{CloseCode, Closing, EndReason, Side, drive},
     outbox::Outbox,
+    presence::Presence,
     proto::{self, CallClass, Detach, Reset, ResetCode, frame::Kind},
     server::overloaded,
     socket::{Instance, Socket},
     sync::lock,
 };
-
-/// Whether an agent is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presence {
-    /// The agent's name.
-    pub agent: String,
-    /// It is connected.
-    pub connected: bool,
-    /// Its instance, when known.
-    pub instance: Option<Instance>,
-    /// The number of its connection.
-    pub dial: u64,
-    /// How far a request's body may go before the first credit.
-    pub window: u64,
-    /// When it was last connected. Empty: never.
-    pub last_seen: Option<SystemTime>,
-}
-
-impl Presence {
-    pub(crate) fn away(agent: &str) -> Self {
-        Self {
-            agent: agent.to_owned(),
-            connected: false,
-            instance: None,
-            dial: 0,
-            window: FIRST_WINDOW,
-            last_seen: None,
-        }
-    }
-
-    pub(crate) fn is_same_connection(&self, other: &Self) -> bool {
-        self.connected == other.connected
-            && self.instance == other.instance
-            && self.dial == other.dial
-    }
-
-    pub(crate) fn instance_bytes(&self) -> Bytes {
-        self.instance
-            .map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()))
-    }
-
-    fn to_frame(&self) -> OutFrame {
-        let last_seen = self
-            .last_seen
-            .filter(|_| !self.connected)
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        OutFrame::new(
-            0,
-            Kind::Presence(proto::Presence {
-                connected: self.connected,
-                instance: self.instance_bytes(),
-                dial: self.dial,
-                window: self.window,
-                last_seen_unix_ms: last_seen.map_or(0, |since| since.as_millis() as u64),
-                agent: self.agent.clone(),
-            }),
-        )
-    }
-}
-
-impl From<proto::Presence> for Presence {
-    fn from(frame: proto::Presence) -> Self {
-        let last_seen = (frame.last_seen_unix_ms > 0)
-            .then(|| std::time::Duration::from_millis(frame.last_seen_unix_ms))
-            .and_then(|since| UNIX_EPOCH.checked_add(since));
-        Self {
-            agent: frame.agent,
-            connected: frame.connected,
-            instance: Instance::from_bytes(&frame.instance),
-            dial: frame.dial,
-            window: match frame.window {
-                0 => FIRST_WINDOW,
-                window => window,
-            },
-            last_seen,
-        }
-    }
-}
 
 /// One agent that a control plane knows, connected or not. Cheap to clone.
 #[derive(Clone)]

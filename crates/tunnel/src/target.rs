@@ -30,6 +30,20 @@ pub struct Target {
     port: u16,
     path: String,
     roots: Option<Arc<RootCertStore>>,
+    private_only: bool,
+}
+
+/// An address that only machines nearby reach: loopback, private (RFC 1918, RFC 4193), link-local,
+/// or shared by a carrier (RFC 6598, which overlay networks use).
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            let shared = first == 100 && (64..128).contains(&second);
+            ip.is_loopback() || ip.is_private() || ip.is_link_local() || shared
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
 }
 
 impl Target {
@@ -55,6 +69,7 @@ impl Target {
             port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }),
             path: uri.path().trim_end_matches('/').to_owned(),
             roots: None,
+            private_only: false,
         })
     }
 
@@ -72,6 +87,18 @@ impl Target {
             roots: Some(Arc::new(roots)),
             ..self
         }
+    }
+
+    /// Dials private addresses only, whatever the name resolves to.
+    pub fn private_only(self) -> Self {
+        Self {
+            private_only: true,
+            ..self
+        }
+    }
+
+    pub(crate) fn may_dial(&self, ip: IpAddr) -> bool {
+        !self.private_only || is_private(ip)
     }
 
     /// Neither encrypted nor authenticated.
@@ -166,6 +193,31 @@ mod tests {
         );
         assert_eq!(Target::parse("ws://[::1]:18282").unwrap().host(), "::1");
         assert_eq!(Target::parse("http://h").unwrap().port(), 80);
+    }
+
+    #[test]
+    fn private_addresses_are_known() {
+        for ip in [
+            "127.0.0.1",
+            "10.9.8.7",
+            "192.168.1.1",
+            "172.31.0.1",
+            "100.64.0.1",
+            "::1",
+            "fd00::1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert!(is_private(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in [
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2606:4700::1",
+            "::ffff:8.8.8.8",
+        ] {
+            assert!(!is_private(ip.parse().unwrap()), "{ip}");
+        }
     }
 
     #[test]

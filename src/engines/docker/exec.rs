@@ -85,7 +85,6 @@ pub enum Output {
 #[derive(Debug)]
 pub struct ExecInput {
     writer: Option<Writer>,
-    engine: Engine,
 }
 
 /// The process of a command.
@@ -130,7 +129,6 @@ impl Engine {
         }
         let input = ExecInput {
             writer: output.stream.take_writer(),
-            engine: self.clone(),
         };
         Ok(Exec {
             output,

@@ -92,7 +92,7 @@ fn nonsense_is_an_error() {
             "{bad:?}"
         );
     }
-    let endless = vec![b';'; 100];
+    let endless = [b';'; 100];
     assert!(
         content(
             &mut chunked(),

@@ -73,7 +73,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Compares digests in a time that does not depend on where they differ.
-pub fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
+pub(super) fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
     let difference = left
         .iter()
         .zip(right)

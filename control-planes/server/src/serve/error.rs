@@ -2,6 +2,8 @@
 
 use std::{io, net::SocketAddr};
 
+use crate::{registry::RegistryError, store::StoreError};
+
 /// Why a control plane does not start or ends. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -13,6 +15,30 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The state could not be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The administrator's token could not be made.
+    #[error("the administrator's token could not be made or read: {}", root(.0))]
+    AdminToken(#[source] RegistryError),
+    /// The contract does not fit itself, which its build rules out.
+    #[error("the contract cannot be offered by reflection: {0}")]
+    Contract(#[source] tonic_reflection::server::Error),
+    /// The contract cannot be read, which its build rules out.
+    #[error("the contract cannot be read: {0}")]
+    Methods(String),
+}
+
+/// The last cause is the one that says what to do.
+fn root(error: &RegistryError) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    match error {
+        RegistryError::Store(error) => error.to_string(),
+        _ => last.to_string(),
+    }
 }
 
 fn bind_message(address: SocketAddr, source: &io::Error) -> String {

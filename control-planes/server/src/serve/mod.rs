@@ -1,46 +1,99 @@
 //! The server: one port for agents, for callers over gRPC and for callers over frames.
+//!
+//! ```text
+//!  listener ─▶ doors ─┬─ gRPC ──────────────▶ calls ─┬─▶ own services
+//!                     ├─ /client/connect ─▶ callers ─┤─▶ the integrated agent, in process
+//!                     ├─ /agent/connect ──▶ agents   └─▶ Remote ── frames ──▶ an agent
+//!                     └─ /healthz
+//! ```
 
+mod agents;
+mod answers;
+mod callers;
+mod calls;
 mod config;
+mod doors;
+mod ending;
 mod error;
+mod first_bytes;
+mod integrated;
+mod listener;
+mod own;
+mod proof;
+mod reach;
+mod refusals;
 
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use http::Request;
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Status, body::Body};
+use tower::service_fn;
+use turbopanel_tunnel::{Caller, Instance, Methods, PlaneHello, Server, Settings};
 
 pub use config::{DEFAULT_PORT, ServeConfig};
 pub use error::ServeError;
 
+use crate::{
+    proto::FILE_DESCRIPTOR_SET,
+    registry::{Refusal, Registry},
+    services::error::CallError,
+    store::{Closing, TokenKind},
+};
+use calls::Calls;
+use doors::{Doors, Greeting, Limits};
+use integrated::Integrated;
+
 /// The file in the data directory that holds the administrator's token.
 pub const ADMIN_TOKEN_FILE: &str = "admin-token";
+
+/// How often it is written who is here.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// How often agents tell how they are, in seconds.
+const HEARTBEAT: u32 = 30;
+/// How long links may take to close in order.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// A control plane whose port is bound and whose state is open; [`Plane::serve`] runs it.
 #[derive(Debug)]
 pub struct Plane {
     config: ServeConfig,
     address: SocketAddr,
-    _listener: TcpListener,
+    listener: TcpListener,
+    registry: Arc<Registry>,
+    closing: Closing,
 }
 
 impl Plane {
-    /// Opens the state and binds the port.
+    /// Opens the state, binds the port and makes sure that there is an administrator's token.
     pub async fn bind(config: ServeConfig) -> Result<Self, ServeError> {
-        let bound = TcpListener::bind(config.listen).await;
-        let listener = bound.map_err(|source| ServeError::Bind {
+        let methods = Methods::from_descriptor_set(FILE_DESCRIPTOR_SET)
+            .map_err(|error| ServeError::Methods(error.to_string()))?;
+        let opened = Registry::open(&config.data_dir, methods, config.integrated_agent).await;
+        let (registry, closing) = opened?;
+        let failed = |source| ServeError::Bind {
             address: config.listen,
             source,
-        })?;
-        let address = listener.local_addr().map_err(|source| ServeError::Bind {
-            address: config.listen,
-            source,
-        })?;
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let file = admin_token_file(&config.data_dir);
+        let made = registry.ensure_admin_file(&file).await;
+        if made.map_err(ServeError::AdminToken)? {
+            tracing::info!(file = %file.display(), "an administrator's token was made");
+        }
         Ok(Self {
             config,
             address,
-            _listener: listener,
+            listener,
+            registry: Arc::new(registry),
+            closing,
         })
     }
 
@@ -56,7 +109,56 @@ impl Plane {
 
     /// Serves until `shutdown` is cancelled, then drains within the grace period.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), ServeError> {
-        shutdown.cancelled().await;
+        let Self {
+            config,
+            address,
+            listener,
+            registry,
+            closing,
+        } = self;
+        let doors = open(&config, address, &registry).await?;
+        tracing::info!(
+            %address,
+            data_dir = %config.data_dir.display(),
+            agents = registry.agents.all().len(),
+            "the control plane is ready"
+        );
+        let connections = TaskTracker::new();
+        let accepting = listener::accept(listener, Arc::clone(&doors), connections.clone());
+        let accepting = tokio::spawn(accepting);
+        let saving = async {
+            loop {
+                tokio::time::sleep(SAVE_EVERY).await;
+                registry.save_uses().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            () = saving => {}
+        }
+        tracing::info!(grace = ?config.grace, "the control plane stops");
+        doors.stopping.cancel();
+        let _ = accepting.await;
+        connections.close();
+        let drained = timeout(config.grace, connections.wait()).await.is_ok();
+        doors.frames.shutdown(Duration::ZERO).await;
+        if let Some(integrated) = &doors.calls.integrated {
+            integrated.server().shutdown(Duration::ZERO).await;
+        }
+        doors.stopped.cancel();
+        doors.links.close();
+        let closed = timeout(CLOSING, async {
+            connections.wait().await;
+            doors.links.wait().await;
+        });
+        let closed = closed.await.is_ok();
+        registry.save_uses().await;
+        drop(doors);
+        drop(registry);
+        // Tasks that did not end in time may still hold the store.
+        let saved = timeout(CLOSING, closing.closed()).await.is_ok();
+        tracing::info!(drained, closed, saved, "the control plane has stopped");
         Ok(())
     }
 }
@@ -69,4 +171,64 @@ pub fn admin_token_file(data_dir: &Path) -> PathBuf {
 /// Binds and serves: [`Plane::bind`], then [`Plane::serve`].
 pub async fn run(config: ServeConfig, shutdown: CancellationToken) -> Result<(), ServeError> {
     Plane::bind(config).await?.serve(shutdown).await
+}
+
+async fn open(
+    config: &ServeConfig,
+    address: SocketAddr,
+    registry: &Arc<Registry>,
+) -> Result<Arc<Doors>, ServeError> {
+    let methods = Methods::from_descriptor_set(FILE_DESCRIPTOR_SET)
+        .map_err(|error| ServeError::Methods(error.to_string()))?;
+    let reach = reach::reach(config.public_url.as_deref(), address);
+    let instance = Instance::random();
+    let stopped = CancellationToken::new();
+    let integrated = if config.integrated_agent {
+        Some(Integrated::start(config, methods.clone()).await?)
+    } else {
+        None
+    };
+    let calls = Arc::new(Calls {
+        registry: Arc::clone(registry),
+        own: own::routes(registry, reach).await?,
+        integrated,
+        stopped: stopped.clone(),
+    });
+    let frames = {
+        let calls = Arc::clone(&calls);
+        let service = service_fn(move |request| over_frames(Arc::clone(&calls), request));
+        Server::new(service, methods, Settings::default())
+    };
+    Ok(Arc::new(Doors {
+        registry: Arc::clone(registry),
+        calls,
+        frames,
+        greeting: Greeting(PlaneHello {
+            name: config.name.clone(),
+            instance,
+            authorities: Vec::new(),
+            heartbeat_seconds: HEARTBEAT,
+            redial_spread_ms: 0,
+            verify: Arc::new(proof::verify),
+        }),
+        instance,
+        links: TaskTracker::new(),
+        stopping: CancellationToken::new(),
+        stopped,
+        grace: config.grace,
+        limits: Limits::default(),
+    }))
+}
+
+/// A call over frames: its caller was let in when its link was opened, and may be revoked since.
+async fn over_frames(
+    calls: Arc<Calls>,
+    request: Request<Body>,
+) -> Result<http::Response<Body>, std::convert::Infallible> {
+    let caller = request.extensions().get::<Caller>();
+    let token = caller.and_then(|caller| calls.registry.tokens.find(&caller.0));
+    Ok(match token {
+        Some(token) if token.kind == TokenKind::Admin => calls.answer(request, Some(token)).await,
+        Some(_) | None => Status::from(CallError::from(Refusal::Missing)).into_http(),
+    })
 }

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use agents::{AgentRecord, Seen};
 pub use data_dir::DataDir;
+pub(crate) use data_dir::sync_dir;
 pub use error::StoreError;
 pub use tokens::{TokenKind, TokenRecord};
 

@@ -1,1 +1,19 @@
-//! Integration tests.
+//! Integration tests: a real control plane on a real socket, real agents' sessions, real files.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+mod doors;
+mod echo;
+mod fleet;
+mod forward;
+mod frames;
+mod plane;
+mod store;
+mod tokens;

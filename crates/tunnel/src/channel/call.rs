@@ -16,8 +16,8 @@ use crate::{
     frames::OutFrame,
     headers,
     outbox::Outbox,
+    presence::Presence,
     proto::{Command, Credit, Data, Header, Response, frame::Kind},
-    relay::Presence,
     socket::Instance,
     sync::lock,
 };

@@ -1,0 +1,279 @@
+//! What may be typed, with the help for it.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::{
+    moment::{self, Moment},
+    text,
+};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done   1  failed   2  wrong usage   3  control plane, agent or engine not reachable
+  exec passes on the command's own code: 128+n after signal n, 124 after --timeout,
+  127 when there is no such program, 126 when it may not be run";
+
+/// Runs a TurboPanel control plane, and drives the agents connected to one.
+#[derive(Debug, Parser)]
+#[command(name = "turbopanel", version, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) whom: Whom,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which control plane, and as whom.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Control plane")]
+pub(crate) struct Whom {
+    /// URL of the control plane.
+    #[arg(
+        long,
+        global = true,
+        env = "TURBOPANEL_URL",
+        default_value = "http://127.0.0.1:18282",
+        hide_env_values = true
+    )]
+    pub(crate) url: String,
+    /// File that holds the token; TURBOPANEL_TOKEN may hold the token itself.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "TURBOPANEL_TOKEN_FILE"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Where a control plane on this machine keeps its state, its administrator's token included
+    /// [default: /var/lib/turbopanel for root, else turbopanel in the XDG state directory].
+    #[arg(long, global = true, value_name = "DIR", env = "TURBOPANEL_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Prints JSON for programs (docs/cli.md describes it).
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a control plane with an agent for this machine built in.
+    Serve(Serve),
+    /// Lists the agents, or removes one.
+    #[command(
+        after_help = "Examples:\n  turbopanel agents\n  turbopanel agents --json | jq '.[] | select(.connected | not)'\n  turbopanel agents remove web-2"
+    )]
+    Agents {
+        #[command(subcommand)]
+        action: Option<AgentsAction>,
+    },
+    /// Shows how an agent and its host are doing.
+    #[command(after_help = "Examples:\n  turbopanel status local")]
+    Status {
+        /// The agent's name.
+        agent: String,
+    },
+    /// Lists running containers, of one agent or of all that are connected.
+    #[command(after_help = "Examples:\n  turbopanel ps\n  turbopanel ps web-2 --all")]
+    Ps {
+        /// The agent's name.
+        agent: Option<String>,
+        /// Also containers that do not run.
+        #[arg(long, short)]
+        all: bool,
+    },
+    /// Prints what a container has printed, byte for byte.
+    Logs(Logs),
+    /// Runs a command on an agent's host or in one of its containers.
+    Exec(Exec),
+    /// Makes, lists and revokes tokens.
+    Token {
+        #[command(subcommand)]
+        action: TokenAction,
+    },
+    /// Prints a completion script for a shell.
+    #[command(
+        after_help = "Examples:\n  turbopanel completions bash > /etc/bash_completion.d/turbopanel"
+    )]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  turbopanel serve\n  turbopanel serve --listen 0.0.0.0:18282 --public-url https://panel.example.com"
+)]
+pub(crate) struct Serve {
+    /// Where to listen; port 0 takes any free port.
+    #[arg(long, env = "TURBOPANEL_LISTEN", default_value = "127.0.0.1:18282")]
+    pub(crate) listen: SocketAddr,
+    /// Runs no agent for this machine.
+    #[arg(long, env = "TURBOPANEL_NO_INTEGRATED_AGENT", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_integrated_agent: bool,
+    /// URL under which agents reach this control plane, when it differs from --listen.
+    #[arg(long, env = "TURBOPANEL_PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+    /// The container engine of the integrated agent [default: unix:///var/run/docker.sock].
+    #[arg(long, env = "DOCKER_HOST", value_name = "ADDRESS")]
+    pub(crate) docker_host: Option<String>,
+    /// How much is logged: debug, info, warn or error.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL", ignore_case = true, value_parser = ["debug", "info", "warn", "error"])]
+    pub(crate) log_level: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentsAction {
+    /// Forgets an agent, revokes its tokens and ends its connection.
+    Remove {
+        /// The agent's name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenAction {
+    /// Makes a token and prints the line that lets a new server join.
+    #[command(
+        after_help = "Examples:\n  turbopanel token create web-2\n  turbopanel token create deploys --admin"
+    )]
+    Create {
+        /// The agent's name; with --admin, what the token is for.
+        name: String,
+        /// A token for callers (people, programs) instead of an agent.
+        #[arg(long)]
+        admin: bool,
+    },
+    /// Lists tokens, never their secrets.
+    List {
+        /// Also revoked ones.
+        #[arg(long, short)]
+        all: bool,
+    },
+    /// Revokes a token and ends the connections that it opened.
+    Revoke {
+        /// The token's id, as `token list` shows it.
+        id: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  turbopanel logs local/web -f --tail 100
+  turbopanel logs web-2/db --since 10m --timestamps
+  turbopanel logs web-2/db --since 2026-11-24T08:00:00Z --until 2026-11-24T09:00:00Z")]
+pub(crate) struct Logs {
+    /// The agent and its container.
+    #[arg(value_name = "AGENT/CONTAINER", value_parser = text::container)]
+    pub(crate) container: text::Container,
+    /// Goes on with what comes, over cuts and restarts, until the container ends.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only so many of the last lines.
+    #[arg(long, short = 'n', value_name = "LINES")]
+    pub(crate) tail: Option<u32>,
+    /// Only from this time on: an age as 10m, 1h30m, 2d, or a time as 2026-11-24T08:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    pub(crate) since: Option<Moment>,
+    /// Only before this time.
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    pub(crate) until: Option<Moment>,
+    /// Puts the time before each line.
+    #[arg(long, short)]
+    pub(crate) timestamps: bool,
+    /// Only standard output, unless --stderr is given too.
+    #[arg(long)]
+    pub(crate) stdout: bool,
+    /// Only standard error, unless --stdout is given too.
+    #[arg(long)]
+    pub(crate) stderr: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  turbopanel exec local -- uname -a
+  turbopanel exec web-2/db -e PGUSER=app -- psql -c 'select 1'
+  turbopanel exec web-2/db -- sh -c 'cat > /tmp/x' < x
+
+Ctrl-C sends SIGINT to the command; a second Ctrl-C kills it.")]
+pub(crate) struct Exec {
+    /// The agent, or the agent and its container.
+    #[arg(value_name = "AGENT[/CONTAINER]", value_parser = text::place)]
+    pub(crate) place: text::Place,
+    /// Sets an environment variable; can be repeated.
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = text::variable)]
+    pub(crate) env: Vec<(String, String)>,
+    /// The working directory.
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// The user that the command runs as.
+    #[arg(long, short, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Kills the command after this time, for example 30s or 5m.
+    #[arg(long, value_name = "TIME", value_parser = moment::span)]
+    pub(crate) timeout: Option<Duration>,
+    /// Forwards standard input even from a terminal.
+    #[arg(long, short)]
+    pub(crate) interactive: bool,
+    /// The program and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_holds() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn exec_keeps_the_commands_own_flags() {
+        let args =
+            parse("turbopanel exec web-2/db -e A=b=c --timeout 1m30s -- ls -la --json").unwrap();
+        let Command::Exec(exec) = args.command else {
+            panic!("not exec")
+        };
+        assert_eq!(exec.command, ["ls", "-la", "--json"]);
+        assert_eq!(exec.env, [("A".to_owned(), "b=c".to_owned())]);
+        assert_eq!(exec.timeout, Some(Duration::from_secs(90)));
+        assert_eq!(exec.place.container.as_deref(), Some("db"));
+        assert!(!args.whom.json);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_refused() {
+        for line in [
+            "turbopanel",
+            "turbopanel exec local",
+            "turbopanel exec local --",
+            "turbopanel exec local -e NOVALUE -- ls",
+            "turbopanel logs local",
+            "turbopanel logs local/a/b",
+            "turbopanel logs local/web --since yesterday",
+            "turbopanel serve --listen nowhere",
+            "turbopanel token create",
+            "turbopanel --token secret agents",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn which_control_plane_may_be_said_before_or_after_the_command() {
+        for line in [
+            "turbopanel --url http://x:1 agents",
+            "turbopanel agents --url http://x:1",
+        ] {
+            assert_eq!(parse(line).unwrap().whom.url, "http://x:1");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! `turbopanel logs`: what a container prints, over cuts and restarts.
+
+use std::{
+    convert::Infallible,
+    io::{IsTerminal as _, stderr},
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::watch;
+use tonic::Status;
+use turbopanel_control_plane::proto::agent::{
+    LogBatch, OutputStream, StreamLogsRequest, log_service_client::LogServiceClient,
+    stream_logs_response::Event,
+};
+use turbopanel_tunnel::{Channel, Presence};
+
+use super::{
+    args::Logs,
+    connection::{Connection, settle},
+    cursor::Cursor,
+    failure::{Failure, reason},
+    interrupt::Interrupts,
+    lines::{Form, Printer},
+    note,
+    output::{self, Output, Side},
+};
+
+/// How long to wait before a log is asked for again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Prints a log until it ends, nobody reads it, or a signal comes.
+pub(crate) async fn stream(connection: &Connection, args: Logs, json: bool) -> Result<u8, Failure> {
+    let channel = connection.agent(&args.container.agent)?;
+    let mut interrupts = Interrupts::listen()?;
+    let (output, reader) = Output::start()?;
+    let mut log = Box::pin(follow(channel.clone(), args, json, output));
+    let mut told = Box::pin(tell_presence(channel.presence()));
+    let ended = tokio::select! {
+        biased;
+        signal = interrupts.next() => Failure::Signal(signal),
+        () = reader.gone() => output::closed(),
+        never = &mut told => match never {},
+        done = &mut log => match done {
+            Ok(()) => return Ok(0),
+            Err(failure) => failure,
+        },
+    };
+    drop(log);
+    if matches!(ended, Failure::Signal(_) | Failure::Output(_)) {
+        tokio::select! {
+            () = settle(channel) => {}
+            _ = interrupts.next() => {}
+        }
+    }
+    Err(ended)
+}
+
+async fn follow(
+    channel: Channel,
+    args: Logs,
+    json: bool,
+    mut output: Output,
+) -> Result<(), Failure> {
+    let mut printer = Printer::new(match (json, args.timestamps) {
+        (true, _) => Form::Json,
+        (false, true) => Form::Timestamps,
+        (false, false) => Form::Raw,
+    });
+    let mut cursor = Cursor::default();
+    let mut started = false;
+    let mut request = request(&args);
+    loop {
+        match once(
+            &channel,
+            &request,
+            &mut cursor,
+            &mut printer,
+            &mut output,
+            &mut started,
+        )
+        .await
+        {
+            Ok(()) => return output.finish().await,
+            Err(Failure::Refused(status)) if started && goes_on(&status, args.follow) => {
+                if stderr().is_terminal() {
+                    note(&format!(
+                        "{}; the log goes on when it can",
+                        status.message()
+                    ));
+                }
+            }
+            Err(failure) => {
+                // What was printed before comes before the reason.
+                output.finish().await?;
+                return Err(failure);
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+        if let Some(since) = cursor.since() {
+            cursor.again();
+            request.since = Some(since);
+            request.tail_lines = None;
+        }
+    }
+}
+
+/// Reads the log until it ends.
+async fn once(
+    channel: &Channel,
+    request: &StreamLogsRequest,
+    cursor: &mut Cursor,
+    printer: &mut Printer,
+    output: &mut Output,
+    started: &mut bool,
+) -> Result<(), Failure> {
+    let mut client = LogServiceClient::new(channel.clone());
+    let mut events = client.stream_logs(request.clone()).await?.into_inner();
+    *started = true;
+    while let Some(response) = events.message().await? {
+        match response.event {
+            Some(Event::Batch(batch)) => print(&batch, cursor, printer, output).await?,
+            Some(Event::End(_)) => return Ok(()),
+            None => {}
+        }
+    }
+    Err(Failure::Cut)
+}
+
+async fn print(
+    batch: &LogBatch,
+    cursor: &mut Cursor,
+    printer: &mut Printer,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let size = batch.lines.iter().map(|line| line.content.len() + 1).sum();
+    let (mut out, mut err) = (Vec::with_capacity(size), Vec::new());
+    for line in &batch.lines {
+        if cursor.is_new(line) {
+            printer.append(line, &mut out, &mut err);
+        }
+    }
+    output.write(Side::Out, out).await?;
+    output.write(Side::Err, err).await
+}
+
+/// Whether the same log can be asked for again later.
+fn goes_on(status: &Status, follows: bool) -> bool {
+    match reason(status).as_deref() {
+        Some("CALL_LOST") => true,
+        Some("AGENT_OFFLINE" | "AGENT_STOPPING" | "ENGINE_UNREACHABLE" | "TOO_MANY_CALLS") => {
+            follows
+        }
+        Some("CONTROL_PLANE_UNREACHABLE") => follows && status.code() == tonic::Code::Unavailable,
+        _ => false,
+    }
+}
+
+/// Tells people when the agent goes away and comes back.
+pub(crate) async fn tell_presence(mut presence: watch::Receiver<Presence>) -> Infallible {
+    let (mut was_here, mut left) = (false, false);
+    while stderr().is_terminal() {
+        {
+            let now = presence.borrow_and_update();
+            if was_here && !now.connected {
+                note(&format!("agent {} is away; waiting for it", now.agent));
+                left = true;
+            } else if left && now.connected {
+                note(&format!("agent {} is back", now.agent));
+                left = false;
+            }
+            was_here = now.connected;
+        }
+        if presence.changed().await.is_err() {
+            break;
+        }
+    }
+    std::future::pending().await
+}
+
+fn request(args: &Logs) -> StreamLogsRequest {
+    let now = SystemTime::now();
+    let streams = match (args.stdout, args.stderr) {
+        (true, false) => vec![OutputStream::Stdout.into()],
+        (false, true) => vec![OutputStream::Stderr.into()],
+        _ => Vec::new(),
+    };
+    StreamLogsRequest {
+        container: args.container.name.clone(),
+        follow: args.follow,
+        tail_lines: args.tail,
+        since: args.since.map(|moment| moment.resolve(now)),
+        until: args.until.map(|moment| moment.resolve(now)),
+        streams,
+    }
+}

@@ -1,0 +1,120 @@
+//! The operator's command line: parses, runs one command, and turns its outcome into an exit code.
+//!
+//! ```text
+//!  args ──▶ connection (which control plane, as whom) ──▶ a command ──▶ output / table
+//!                                                             └──▶ failure (sentence, mend, exit code)
+//! ```
+//!
+//! Every command speaks to the control plane over frames, so its calls survive cuts.
+
+mod agents;
+mod args;
+mod colour;
+mod connection;
+mod cursor;
+mod directory;
+mod exec;
+mod failure;
+mod figures;
+mod interrupt;
+mod lines;
+mod logs;
+mod moment;
+mod output;
+mod ps;
+mod serve;
+mod status;
+mod stdin;
+mod table;
+mod text;
+mod token;
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{AgentsAction, Args, Command, TokenAction};
+use connection::Connection;
+use failure::Failure;
+
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    let args = Args::parse();
+    // The first provider stays: a second one would be refused, which harms nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(args) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            failure.tell();
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(args: Args) -> Result<u8, Failure> {
+    match args.command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "turbopanel", &mut script);
+            output::print(&script)?;
+            Ok(0)
+        }
+        Command::Serve(serve) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build();
+            let runtime = runtime.map_err(Failure::Start)?;
+            let directory = directory::choose(args.whom.data_dir);
+            let done = runtime.block_on(serve::run(serve, directory));
+            // Whatever still blocks after a second signal does not hold the process.
+            runtime.shutdown_background();
+            done
+        }
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let runtime = runtime.map_err(Failure::Start)?;
+            let whom = args.whom;
+            let json = whom.json;
+            let done = runtime.block_on(async move {
+                let connection = Connection::open(whom).await?;
+                let done = ask(&connection, command, json).await;
+                match done {
+                    Err(failure) => Err(connection.explain(failure).await),
+                    done => done,
+                }
+            });
+            runtime.shutdown_background();
+            done
+        }
+    }
+}
+
+async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8, Failure> {
+    match command {
+        Command::Agents { action: None } => agents::list(connection, json).await,
+        Command::Agents {
+            action: Some(AgentsAction::Remove { name }),
+        } => agents::remove(connection, name, json).await,
+        Command::Status { agent } => status::show(connection, &agent, json).await,
+        Command::Ps { agent, all } => ps::list(connection, agent, all, json).await,
+        Command::Logs(args) => logs::stream(connection, args, json).await,
+        Command::Exec(args) => exec::run(connection, args, json).await,
+        Command::Token { action } => match action {
+            TokenAction::Create { name, admin } => {
+                token::create(connection, name, admin, json).await
+            }
+            TokenAction::List { all } => token::list(connection, all, json).await,
+            TokenAction::Revoke { id } => token::revoke(connection, id, json).await,
+        },
+        // Both ran before there was a connection.
+        Command::Serve(_) | Command::Completions { .. } => Ok(0),
+    }
+}
+
+/// Writes one sentence for people to standard error; a standard error that is closed harms nothing.
+fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

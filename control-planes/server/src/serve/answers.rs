@@ -1,0 +1,60 @@
+//! Answers in plain HTTP: health, and refusals that say in one sentence what to do.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use tonic::body::Body;
+
+use crate::registry::Refusal;
+
+/// Names how this control plane talks to agents, on every answer.
+pub(super) const MODE: (HeaderName, HeaderValue) = (
+    HeaderName::from_static("turbopanel-mode"),
+    HeaderValue::from_static("websocket"),
+);
+
+/// A sentence.
+pub(super) fn text(status: StatusCode, sentence: &str) -> Response<Body> {
+    build(status, "text/plain; charset=utf-8", format!("{sentence}\n"))
+}
+
+/// A refusal to be tried again after so many seconds.
+pub(super) fn later(status: StatusCode, seconds: u16, sentence: &str) -> Response<Body> {
+    let mut response = text(status, sentence);
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// The control plane lives.
+pub(super) fn healthy() -> Response<Body> {
+    let body = r#"{"status":"ok","mode":"websocket"}"#;
+    build(StatusCode::OK, "application/json", format!("{body}\n"))
+}
+
+/// A token that is not let in.
+pub(super) fn refused(refusal: &Refusal) -> Response<Body> {
+    let status = match refusal {
+        Refusal::Missing | Refusal::Unknown => StatusCode::UNAUTHORIZED,
+        Refusal::Revoked(_) | Refusal::NotCallers(_) | Refusal::NotAgents(_) => {
+            StatusCode::FORBIDDEN
+        }
+    };
+    let mut response = text(status, &refusal.to_string());
+    if status == StatusCode::UNAUTHORIZED {
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+fn build(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(Bytes::from(body))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,156 @@
+//! gRPC calls of callers who are let in: to the control plane's own services, to the integrated
+//! agent, or forwarded to an agent. Payloads are never parsed.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, Request, Response, header};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, body::Body, service::Routes};
+use tower::ServiceExt;
+use tower_service::Service;
+use turbopanel_tunnel::{Caller, Remote};
+
+use super::{
+    ending::{Ending, timeout},
+    integrated::Integrated,
+};
+use crate::{
+    registry::{Agent, Registry, RegistryError, Token, name},
+    services::error::CallError,
+};
+
+/// The metadata that names the agent of a call.
+pub(super) const AGENT: HeaderName = HeaderName::from_static("turbopanel-agent");
+
+/// Headers that concern this hop, or that are no business of an agent.
+const STAYS_HERE: [HeaderName; 11] = [
+    header::CONNECTION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::HOST,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    AGENT,
+];
+
+/// Who answers a call.
+enum Target {
+    Own,
+    Integrated(Arc<Agent>, Integrated),
+    Remote(Arc<Agent>, Remote),
+}
+
+/// Finds who answers a call, and has it answered.
+#[derive(Debug)]
+pub(super) struct Calls {
+    pub(super) registry: Arc<Registry>,
+    pub(super) own: Routes,
+    pub(super) integrated: Option<Integrated>,
+    /// Cancelled when the time to drain is over.
+    pub(super) stopped: CancellationToken,
+}
+
+impl Calls {
+    /// Answers a call. `token` let the caller in; none for the few calls that need none.
+    pub(super) async fn answer(
+        &self,
+        mut request: Request<Body>,
+        token: Option<Arc<Token>>,
+    ) -> Response<Body> {
+        let target = match self.target(&request) {
+            Ok(target) => target,
+            Err(error) => return Status::from(error).into_http(),
+        };
+        if let Some(token) = &token {
+            request.extensions_mut().insert(Caller(Arc::clone(&token.id)));
+        }
+        let mut ending = Ending {
+            token,
+            agent: None,
+            timeout: None,
+            stopped: self.stopped.clone(),
+        };
+        match target {
+            Target::Own => {
+                ending.timeout = timeout(request.headers());
+                let mut own = self.own.clone();
+                ending
+                    .bound(async move {
+                        let ready = Service::<Request<Body>>::call(&mut own, request);
+                        ready.await.unwrap_or_else(|never| match never {})
+                    })
+                    .await
+            }
+            Target::Integrated(agent, integrated) => {
+                ending.agent = Some(agent);
+                ending.timeout = timeout(request.headers());
+                strip(request.headers_mut());
+                ending.bound(integrated.answer(request)).await
+            }
+            Target::Remote(agent, remote) => {
+                ending.agent = Some(agent);
+                strip(request.headers_mut());
+                ending
+                    .bound(async move {
+                        match remote.channel().oneshot(request).await {
+                            Ok(response) => response.map(Body::new),
+                            Err(status) => status.into_http(),
+                        }
+                    })
+                    .await
+            }
+        }
+    }
+
+    fn target(&self, request: &Request<Body>) -> Result<Target, CallError> {
+        let path = request.uri().path();
+        let service = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+        let service = service.map_or("", |(service, _)| service);
+        let mut names = request.headers().get_all(AGENT).iter();
+        let named = match (names.next(), names.next()) {
+            (None, _) => None,
+            (Some(name), None) => Some(name.to_str().map_err(|_| CallError::AgentName)?),
+            (Some(_), Some(_)) => return Err(CallError::AgentName),
+        };
+        // The control plane's own services are nobody else's, whatever agent is named.
+        let own = service.starts_with("turbopanel.control.");
+        match named {
+            Some(named) if !own => {
+                if !name::is_agent_name(named) {
+                    return Err(CallError::AgentName);
+                }
+                self.agent(named)
+            }
+            Some(_) | None if own || service.starts_with("grpc.") => Ok(Target::Own),
+            Some(_) | None if service.starts_with("turbopanel.agent.") => {
+                Err(CallError::AgentNotNamed(service.to_owned()))
+            }
+            Some(_) | None => Err(CallError::Unimplemented(name::tame(path, 200))),
+        }
+    }
+
+    fn agent(&self, named: &str) -> Result<Target, CallError> {
+        let unknown = || RegistryError::AgentUnknown(named.to_owned());
+        let agent = self.registry.agents.find(named).ok_or_else(unknown)?;
+        match (agent.remote.clone(), &self.integrated) {
+            (Some(remote), _) => Ok(Target::Remote(agent, remote)),
+            (None, Some(integrated)) => Ok(Target::Integrated(agent, integrated.clone())),
+            (None, None) => Err(unknown().into()),
+        }
+    }
+}
+
+/// Whether this is the one call that needs no token: is the control plane alive?
+pub(super) fn needs_no_token(request: &Request<Body>) -> bool {
+    request.uri().path() == "/grpc.health.v1.Health/Check" && !request.headers().contains_key(AGENT)
+}
+
+fn strip(headers: &mut HeaderMap) {
+    for name in STAYS_HERE {
+        headers.remove(name);
+    }
+}

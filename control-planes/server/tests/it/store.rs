@@ -1,0 +1,147 @@
+//! The state on disk: kill -9 at any moment, two processes, newer schemas, damage.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use turbopanel_control_plane::{
+    registry::Registry,
+    serve::{Plane, ServeConfig},
+    store::TokenKind,
+};
+use turbopanel_tunnel::Methods;
+
+use crate::plane::TestPlane;
+
+const CHILD: &str = "TURBOPANEL_TEST_STORE";
+
+async fn open(dir: &Path) -> Registry {
+    Registry::open(dir, Methods::default(), false).await.unwrap().0
+}
+
+async fn bind_error(dir: &Path) -> String {
+    let mut config = ServeConfig::new(dir);
+    config.listen.set_port(0);
+    Plane::bind(config).await.unwrap_err().to_string()
+}
+
+/// Not a test by itself: the process that the test below kills.
+#[tokio::test]
+#[ignore = "run by acknowledged_writes_survive_kill_9 in a process of its own"]
+async fn child_that_writes_until_it_is_killed() {
+    let Ok(dir) = std::env::var(CHILD) else {
+        return;
+    };
+    let registry = open(Path::new(&dir)).await;
+    for number in 0.. {
+        let name = format!("agent-{number}-{}", std::process::id());
+        let (token, _) = registry.create_token(TokenKind::Agent, &name).await.unwrap();
+        if number % 3 == 0 {
+            registry.revoke_token(&token.id).await.unwrap();
+            println!("revoked {}", token.id);
+        } else {
+            println!("made {}", token.id);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_writes_survive_kill_9() {
+    let dir = TempDir::new().unwrap();
+    let mut acknowledged = Vec::new();
+    for round in 1..=4 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::child_that_writes_until_it_is_killed"])
+            .args(["--ignored", "--nocapture"])
+            .env(CHILD, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut seen = 0;
+        for line in lines.map_while(Result::ok) {
+            let said = line.split_once(' ').filter(|(verb, _)| ["made", "revoked"].contains(verb));
+            if let Some((verb, id)) = said {
+                acknowledged.push((verb == "revoked", id.to_owned()));
+                seen += 1;
+            }
+            if seen == 17 * round {
+                // SIGKILL; what it wrote after this line was read counts too.
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        assert!(seen >= 17 * round, "only {seen} writes in round {round}");
+        let registry = open(dir.path()).await;
+        for (revoked, id) in &acknowledged {
+            let token = registry.tokens.find(id).unwrap_or_else(|| panic!("{id} is lost"));
+            assert_eq!(token.revoked_at().is_some(), *revoked, "{id}");
+            assert!(registry.agents.find(&token.name).is_some());
+        }
+        assert!(registry.tokens.count() <= acknowledged.len() + round * 2);
+        let checked: String = Connection::open(dir.path().join("turbopanel.db"))
+            .unwrap()
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(checked, "ok");
+        let closing = registry;
+        drop(closing);
+        crate::plane::eventually("the directory is unlocked", async || {
+            std::fs::File::open(dir.path().join("lock")).unwrap().try_lock().is_ok()
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_in_use_is_refused() {
+    let plane = TestPlane::start().await;
+    let error = bind_error(plane.dir()).await;
+    let holder = format!("in use by another `turbopanel serve` (process {})", std::process::id());
+    assert!(error.contains(&holder) && error.contains("--data-dir"), "{error}");
+    // The first one is not harmed.
+    plane.agent("local").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_schema_is_refused_untouched() {
+    let plane = TestPlane::start().await;
+    let dir = plane.stop().await.unwrap();
+    let file = dir.path().join("turbopanel.db");
+    let set = |version: i64| {
+        let connection = Connection::open(&file).unwrap();
+        connection.pragma_update(None, "user_version", version).unwrap();
+    };
+    set(99);
+    let error = bind_error(dir.path()).await;
+    assert!(error.contains("newer turbopanel (schema 99"), "{error}");
+    set(1);
+    TestPlane::start_in(dir.path()).await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_ours_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("turbopanel.db");
+    std::fs::write(&file, "not a database, and long enough to be looked at ".repeat(100)).unwrap();
+    let error = bind_error(dir.path()).await;
+    assert!(error.contains("damaged"), "{error}");
+    std::fs::remove_file(&file).unwrap();
+    Connection::open(&file).unwrap().execute_batch("CREATE TABLE other (x)").unwrap();
+    let error = bind_error(dir.path()).await;
+    assert!(error.contains("another program"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_cannot_be_made_is_told() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = bind_error(&file.join("state")).await;
+    assert!(error.contains("--data-dir"), "{error}");
+}

@@ -1,0 +1,125 @@
+//! What one agent is: its name and instance, the engine it manages, and the state of its connection.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use turbopanel_tunnel::{Instance, Methods};
+
+use crate::{
+    connect::Connection,
+    engines::docker::{Engine, EngineAddress},
+    proto,
+};
+
+/// One agent. Cheap to clone.
+#[derive(Clone)]
+pub struct Agent {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    mode: &'static str,
+    instance: Instance,
+    started: Instant,
+    engine: Engine,
+    connection: watch::Sender<Connection>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Agent {
+    /// An agent with a connection of its own.
+    pub fn new(
+        name: String,
+        mode: &'static str,
+        engine: EngineAddress,
+        connection: Connection,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                name,
+                mode,
+                instance: Instance::random(),
+                started: Instant::now(),
+                engine: Engine::new(engine),
+                connection: watch::Sender::new(connection),
+                tasks: TaskTracker::new(),
+                stop: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// An agent inside a control plane: no connection, no port, no token of its own.
+    pub fn integrated(name: &str, engine: EngineAddress) -> Self {
+        Self::new(
+            name.to_owned(),
+            "integrated",
+            engine,
+            Connection::integrated(),
+        )
+    }
+
+    /// The agent's name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// How it reaches its control plane, as the status tells it.
+    pub fn mode(&self) -> &'static str {
+        self.inner.mode
+    }
+
+    /// Names this run of the agent.
+    pub fn instance(&self) -> Instance {
+        self.inner.instance
+    }
+
+    /// When it was started.
+    pub fn started(&self) -> Instant {
+        self.inner.started
+    }
+
+    /// The container engine that it manages.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// The state of its connection; whoever connects sends what changes.
+    pub fn connection(&self) -> &watch::Sender<Connection> {
+        &self.inner.connection
+    }
+
+    /// Where its tasks run, so that a stop can wait for them.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.inner.tasks
+    }
+
+    /// Cancelled when the agent stops.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.inner.stop
+    }
+
+    /// What it can do on this host.
+    pub fn capabilities(&self) -> Vec<String> {
+        ["containers", "logs", "commands.container", "commands.host"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    /// What the tunnel must know of the agent's methods.
+    pub fn methods() -> Methods {
+        // The set is made by this crate's own build; should it not decode, every method counts as interactive.
+        Methods::from_descriptor_set(proto::FILE_DESCRIPTOR_SET).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent")
+            .field("name", &self.inner.name)
+            .field("mode", &self.inner.mode)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,148 @@
+//! The connection to the control plane: its state, and the loop that keeps it up.
+
+mod websocket;
+
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+use turbopanel_tunnel::{DialError, Outcome, Redial, Server, SessionEnd};
+
+use crate::agent::Agent;
+pub use websocket::WebSocket;
+
+/// What the agent knows of its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// What it does now.
+    pub state: State,
+    /// Since when.
+    pub since: SystemTime,
+    /// Where it dials, without secrets. Empty when integrated.
+    pub url: String,
+    /// How often it has connected.
+    pub connects: u64,
+    /// Why the last connection or dial ended. Empty when none has.
+    pub last_error: String,
+    /// Neither encrypted nor on this machine.
+    pub insecure: bool,
+}
+
+/// What a connection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Dials.
+    Connecting,
+    /// Is there.
+    Connected,
+    /// Waits before the next dial.
+    Waiting,
+    /// None is needed.
+    Integrated,
+}
+
+impl Connection {
+    /// Of an agent that is about to dial.
+    pub fn to(url: String, insecure: bool) -> Self {
+        Self {
+            state: State::Connecting,
+            since: SystemTime::now(),
+            url,
+            connects: 0,
+            last_error: String::new(),
+            insecure,
+        }
+    }
+
+    /// Of an agent inside a control plane.
+    pub fn integrated() -> Self {
+        Self {
+            state: State::Integrated,
+            ..Self::to(String::new(), false)
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        if self.state != state {
+            self.state = state;
+            self.since = SystemTime::now();
+        }
+    }
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Refused(DialError),
+    Ended(SessionEnd),
+}
+
+/// Keeps the connection up until it is told to stop. It never gives up.
+pub async fn keep_connected(
+    agent: &Agent,
+    connector: WebSocket,
+    server: &Server,
+    stop: &CancellationToken,
+) {
+    let seed = agent.instance();
+    let (seed, _) = seed.as_bytes().split_at(8);
+    let seed = seed
+        .iter()
+        .fold(0, |seed: u64, byte| seed << 8 | u64::from(*byte));
+    let mut redial = Redial::new(seed);
+    let mut dial = 0;
+    while !stop.is_cancelled() {
+        dial += 1;
+        agent
+            .connection()
+            .send_modify(|connection| connection.enter(State::Connecting));
+        let attempt = connector.attempt(agent, server, dial, stop).await;
+        if stop.is_cancelled() {
+            return;
+        }
+        let outcome = match &attempt {
+            Attempt::Refused(error) => Outcome::of_dial(error),
+            Attempt::Ended(end) => Outcome::of_session(end),
+        };
+        let wait = redial.after(outcome);
+        let reason = tell(&attempt, &connector, wait, &redial);
+        agent.connection().send_modify(|connection| {
+            connection.enter(State::Waiting);
+            connection.last_error = reason;
+        });
+        let _ = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+    }
+}
+
+/// One line: what was tried, what came back, what to do. Answers what came back.
+fn tell(attempt: &Attempt, connector: &WebSocket, wait: Duration, redial: &Redial) -> String {
+    let url = connector.url();
+    let retry_ms = wait.as_millis() as u64;
+    match attempt {
+        Attempt::Refused(error) => {
+            let wrong_mode = error
+                .refusal()
+                .and_then(|refusal| refusal.mode.as_deref())
+                .filter(|mode| *mode != "websocket");
+            let mend = match wrong_mode {
+                Some(mode) => format!("set AGENT_MODE={mode}: that is this control plane's mode"),
+                None => error.mend().to_owned(),
+            };
+            let reason = error.to_string();
+            if redial.is_new_step() {
+                tracing::warn!(%url, retry_ms, "no connection: {reason}; {mend}");
+            } else {
+                tracing::debug!(%url, retry_ms, "no connection: {reason}");
+            }
+            reason
+        }
+        Attempt::Ended(end) => {
+            let reason = end.to_string();
+            let lived_ms = end.lived.as_millis() as u64;
+            if reason.contains("4409") {
+                tracing::warn!(%url, retry_ms, lived_ms, "another agent uses this identity: {reason}; give each agent a token of its own");
+            } else {
+                tracing::warn!(%url, retry_ms, lived_ms, "the connection ended: {reason}");
+            }
+            reason
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! One router for every way in: the services, and the layers that hold for each call.
+
+mod auth;
+mod deadline;
+pub mod local;
+
+use tonic::{server::NamedService, service::Routes};
+use tonic_health::ServingStatus;
+
+use crate::{
+    agent::Agent,
+    proto::{
+        self, agent_service_server::AgentServiceServer,
+        command_service_server::CommandServiceServer,
+        container_service_server::ContainerServiceServer, log_service_server::LogServiceServer,
+    },
+    services::{agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi},
+};
+pub use auth::Auth;
+pub use deadline::Deadline;
+
+/// A gRPC message, at most.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// Assembles an agent's services. The result is what a tunnel serves, and what a control plane calls in process.
+pub async fn build(agent: &Agent) -> Deadline<Routes> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let mut routes = Routes::new(health_service);
+    macro_rules! serve {
+        ($server:ident, $service:expr) => {
+            let server = $server::new($service)
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE);
+            health
+                .set_service_status(name(&server), ServingStatus::Serving)
+                .await;
+            routes = routes.add_service(server);
+        };
+    }
+    serve!(AgentServiceServer, AgentApi::new(agent.clone()));
+    serve!(
+        ContainerServiceServer,
+        ContainerApi::new(agent.engine().clone())
+    );
+    serve!(CommandServiceServer, CommandApi::new(agent.clone()));
+    serve!(LogServiceServer, LogApi::new(agent.engine().clone()));
+    // The set is made by this crate's own build, and a test lists it by reflection.
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    if let Ok(reflection) = reflection {
+        routes = routes.add_service(reflection);
+    }
+    Deadline::new(routes.prepare())
+}
+
+fn name<S: NamedService>(_: &S) -> &'static str {
+    S::NAME
+}
