@@ -10,7 +10,10 @@
     clippy::disallowed_methods
 )]
 
-mod binary;
+mod cli_commands;
+mod cli_exec;
+mod cli_logs;
+mod cli_server;
 mod doors;
 mod echo;
 mod fleet;
