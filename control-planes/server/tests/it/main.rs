@@ -10,6 +10,7 @@
     clippy::disallowed_methods
 )]
 
+mod binary;
 mod doors;
 mod echo;
 mod fleet;

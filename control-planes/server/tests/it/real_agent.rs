@@ -27,7 +27,7 @@ use turbopanel_tunnel::{DialHeaders, Methods, Target, connect_caller};
 
 use crate::plane::{TestPlane, eventually, reason, within};
 
-fn run_agent(plane: SocketAddr, token: &str, dir: &Path) -> DropGuard {
+pub fn run_agent(plane: SocketAddr, token: &str, dir: &Path) -> DropGuard {
     let settings = [
         ("AGENT_MODE", "websocket".to_owned()),
         ("CONTROL_PLANE_URL", format!("http://{plane}")),
@@ -46,7 +46,7 @@ fn run_agent(plane: SocketAddr, token: &str, dir: &Path) -> DropGuard {
     stop.drop_guard()
 }
 
-fn shell(script: &str) -> RunCommandRequest {
+pub fn shell(script: &str) -> RunCommandRequest {
     let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
     let start = CommandStart {
         target: Some(Place::Host(HostTarget {})),
@@ -59,7 +59,7 @@ fn shell(script: &str) -> RunCommandRequest {
 }
 
 /// Reads to the end: standard output and the exit code.
-async fn collect(mut steps: Streaming<RunCommandResponse>) -> (String, Option<i32>) {
+pub async fn collect(mut steps: Streaming<RunCommandResponse>) -> (String, Option<i32>) {
     let mut output = Vec::new();
     let mut code = None;
     while let Some(step) = within(60, steps.next()).await {
