@@ -232,3 +232,27 @@ async fn a_terminal_is_one_raw_stream() {
     assert!(began.elapsed() < Duration::from_secs(10));
     assert_eq!(exec.process.wait().await.unwrap(), 0);
 }
+
+/// Runs tests of this file again where the containers' processes cannot be seen, as in an agent
+/// with a process namespace of its own.
+#[test]
+fn hidden_commands_are_reached_from_inside_their_container() {
+    let again = [
+        "docker_exec::a_signal_reaches_the_whole_process_group",
+        "docker_exec::a_dropped_command_is_killed",
+        "docker_exec::a_command_dropped_while_it_starts_is_killed",
+    ];
+    let output = std::process::Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc", "--kill-child", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture"])
+        .args(again)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("3 passed"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

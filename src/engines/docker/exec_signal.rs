@@ -26,10 +26,10 @@ const MARK: &str = "TURBOPANEL_EXEC";
 /// Signals the groups that a marked command leads: its parent is outside of the container.
 const SCRIPT: &str = r#"found=1
 for d in /proc/[0-9]*; do
-  grep -qF "$1" "$d/environ" 2>/dev/null || continue
+  tr '\0' '\n' <"$d/environ" 2>/dev/null | grep -qxF "$1" || continue
   stat=$(cat "$d/stat" 2>/dev/null) || continue
   set -- "$1" "$2" ${stat##*) }
-  [ "$4" = 0 ] && [ "$5" = "${d#/proc/}" ] && kill -"$2" -- "-$5" && found=0
+  [ "$4" = 0 ] && [ "$5" = "${d#/proc/}" ] && kill -"$2" "-$5" && found=0
 done
 exit $found"#;
 

@@ -111,8 +111,10 @@ impl Calls {
             (Some(name), None) => Some(name.to_str().map_err(|_| CallError::AgentName)?),
             (Some(_), Some(_)) => return Err(CallError::AgentName),
         };
-        // The control plane's own services are nobody else's, whatever agent is named.
-        let own = service.starts_with("turbopanel.control.");
+        // These are answered here whatever agent is named. Reflection too: tools ask it first, and take
+        // the refusal of an agent that is unknown or away for a service that does not exist.
+        let own =
+            service.starts_with("turbopanel.control.") || service.starts_with("grpc.reflection.");
         match named {
             Some(named) if !own => {
                 if !name::is_agent_name(named) {

@@ -35,7 +35,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, body::Body};
 use tower::service_fn;
-use turbopanel_tunnel::{Caller, Instance, Methods, PlaneHello, Server, Settings};
+use turbopanel_tunnel::{Caller, Instance, Methods, PlaneHello, Server, Settings, Target};
 
 pub use config::{DEFAULT_PORT, ServeConfig};
 pub use error::ServeError;
@@ -74,6 +74,11 @@ pub struct Plane {
 impl Plane {
     /// Opens the state, binds the port and makes sure that there is an administrator's token.
     pub async fn bind(config: ServeConfig) -> Result<Self, ServeError> {
+        if let Some(url) = &config.public_url
+            && let Err(error) = Target::parse(url)
+        {
+            return Err(ServeError::PublicUrl(error.to_string()));
+        }
         let integrated = match config.integrated_agent {
             true => Some(Integrated::start(&config).await?),
             false => None,

@@ -27,6 +27,8 @@ pub(super) async fn routes(registry: &Arc<Registry>, reach: Reach) -> Result<Rou
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // Lets tools show the details of errors.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     // Tools of before 2023 ask by the older name.
     let older = reflection().build_v1alpha().map_err(ServeError::Contract)?;

@@ -120,6 +120,9 @@ async fn reflection_tells_all_and_keeps_options() {
         ask(MessageRequest::FileByFilename(
             "turbopanel/tunnel/v1/options.proto".to_owned(),
         )),
+        ask(MessageRequest::FileContainingSymbol(
+            "google.rpc.ErrorInfo".to_owned(),
+        )),
     ];
     let answers = client
         .server_reflection_info(tokio_stream::iter(requests))
@@ -159,8 +162,9 @@ async fn reflection_tells_all_and_keeps_options() {
     // Field 50718 of the options, as a varint key, survives.
     let file = &file.file_descriptor_proto[0];
     assert!(file.windows(3).any(|key| key == [0xf0, 0xe1, 0x18]));
-    assert!(matches!(
-        next().await,
-        MessageResponse::FileDescriptorResponse(_)
-    ));
+    for what in ["the options of methods", "the details of errors"] {
+        let answer = next().await;
+        let described = matches!(answer, MessageResponse::FileDescriptorResponse(_));
+        assert!(described, "{what} are not described: {answer:?}");
+    }
 }

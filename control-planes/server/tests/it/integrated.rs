@@ -55,6 +55,19 @@ async fn without_an_engine_it_says_so_and_the_rest_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_public_url_is_told_at_start() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut config = ServeConfig::new(dir.path());
+    config.listen.set_port(0);
+    config.public_url = Some("panel.example.com".to_owned());
+    let error = Plane::bind(config).await.unwrap_err().to_string();
+    assert!(
+        error.contains("--public-url") && error.contains("https://"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_engine_address_is_told_at_start() {
     let dir = tempfile::TempDir::new().unwrap();
     let mut config = ServeConfig::new(dir.path());

@@ -10,6 +10,7 @@
     clippy::disallowed_methods
 )]
 
+mod binary;
 mod cli_commands;
 mod cli_exec;
 mod cli_logs;
@@ -21,5 +22,6 @@ mod forward;
 mod frames;
 mod integrated;
 mod plane;
+mod real_agent;
 mod store;
 mod tokens;
