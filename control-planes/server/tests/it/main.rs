@@ -10,6 +10,7 @@
     clippy::disallowed_methods
 )]
 
+mod binary;
 mod cli_commands;
 mod cli_exec;
 mod cli_logs;
