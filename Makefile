@@ -28,7 +28,7 @@ build:
 
 up: build ## Start a control plane with its own agent for this machine's Docker, in the foreground.
 	@scripts/engine.sh ensure
-	@scripts/next-steps.sh "$(LISTEN)" "$(DATA_DIR)"
+	@echo 'In another terminal, first: export PATH=$$PATH:$(CURDIR)/target/debug TURBOPANEL_DATA_DIR=$(DATA_DIR)'
 	@exec target/debug/turbopanel serve --listen "$(LISTEN)" --data-dir "$(DATA_DIR)"
 
 demo: build ## Show everything once, on a control plane and an agent of its own; cleans up.

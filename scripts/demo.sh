@@ -6,15 +6,29 @@ cd "$(dirname "$0")/.."
 source scripts/stage.sh
 
 step() { printf '\n== %s\n' "$*"; }
+# Prints a command as a person would type it, and runs it.
 run() {
-    printf '$ %s\n' "${*//$ADMIN_TOKEN/…}"
+    case $1 in
+        tp) printf '$ turbopanel' ;;
+        by_plane) printf '$ grpcurl -plaintext -H "authorization: Bearer $ADMIN_TOKEN" -H "turbopanel-agent: web-2"' ;;
+        by_agent) printf '$ grpcurl -plaintext -H "authorization: Bearer $AGENT_TOKEN"' ;;
+    esac
+    local argument
+    for argument in "${@:2}"; do
+        # Quoted only where a shell would need it.
+        case $argument in
+            *[!A-Za-z0-9_./:=-]*) printf " '%s'" "$argument" ;;
+            *) printf ' %s' "$argument" ;;
+        esac
+    done
+    printf '\n'
     "$@"
 }
 # $1: a text that must be in the output of the rest.
 expect() {
     local text=$1 output
     shift
-    output=$(run "$@" 2>&1) || stage_fail "'${*//$ADMIN_TOKEN/…}' failed: $output"
+    output=$(run "$@" 2>&1) || stage_fail "'$*' failed: $output"
     echo "$output"
     grep -qF -- "$text" <<<"$output" || stage_fail "the answer lacks '$text'"
 }
@@ -22,7 +36,6 @@ tp() { "$BIN/turbopanel" "$@"; }
 by_plane() { "$GRPCURL" -plaintext -H "authorization: Bearer $ADMIN_TOKEN" -H 'turbopanel-agent: web-2' "$@"; }
 by_agent() { "$GRPCURL" -plaintext -H "authorization: Bearer $AGENT_TOKEN_TEXT" "$@"; }
 
-ADMIN_TOKEN=-
 container=turbopanel-demo-$$
 
 step "A control plane, and an agent web-2 that dials it"

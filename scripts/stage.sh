@@ -68,7 +68,8 @@ start_plane() {
 # $1: name. The token is made by the operator's command line, as a person would.
 start_agent() {
     local name=$1 answer
-    answer=$("$BIN/turbopanel" token create "$name" --json)
+    answer=$("$BIN/turbopanel" token create "$name" --json 2>"$STAGE/token.log") ||
+        stage_fail "turbopanel token create failed"
     AGENT_TOKEN_TEXT=$(sed -n 's/.*"token" *: *"\([^"]*\)".*/\1/p' <<<"$answer")
     [ -n "$AGENT_TOKEN_TEXT" ] || stage_fail "token create --json printed no token: $answer"
     AGENT=127.0.0.1:$(free_port)

@@ -12,13 +12,16 @@
 )]
 
 mod agent;
+mod echo;
 mod idle;
 mod logs;
 mod plane;
 mod process;
 mod row;
+mod serve;
 mod size;
 mod start;
+mod tunnel;
 
 use std::process::ExitCode;
 
@@ -31,6 +34,14 @@ struct Group {
 }
 
 const GROUPS: &[Group] = &[
+    Group {
+        id: "tunnel",
+        measure: tunnel::measure,
+    },
+    Group {
+        id: "serve",
+        measure: serve::measure,
+    },
     Group {
         id: "size",
         measure: size::measure,

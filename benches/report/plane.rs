@@ -28,6 +28,11 @@ impl Plane {
             .worker_threads(1)
             .enable_all()
             .build()?;
+        Self::on(runtime)
+    }
+
+    /// On this runtime; one with a single thread works while it is blocked on.
+    pub(crate) fn on(runtime: Runtime) -> anyhow::Result<Self> {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
         let address = listener.local_addr()?;
         let methods = Methods::from_descriptor_set(FILE_DESCRIPTOR_SET)?;

@@ -6,9 +6,11 @@ use std::{
     time::Duration,
 };
 
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{service::Routes, transport::Server};
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
 
 use super::{Auth, Deadline, deadline::DeadlineLayer};
 
@@ -38,7 +40,9 @@ pub async fn serve(
     auth: Auth,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
+    // Set here: with an incoming of one's own the builder's `tcp_nodelay` does nothing.
+    let incoming =
+        TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
     Server::builder()
         .layer(auth)
         .layer(DeadlineLayer)
@@ -49,7 +53,6 @@ pub async fn serve(
         .http2_max_pending_accept_reset_streams(Some(64))
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .tcp_nodelay(true)
         .add_routes(routes.into_inner())
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await

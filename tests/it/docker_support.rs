@@ -129,7 +129,9 @@ impl PrivateEngine {
         // Where nobody reaps orphans, a killed engine's containerd would still count as running.
         let _ = std::fs::remove_file(at("exec/containerd/containerd.pid"));
         let log = std::fs::File::create(at("log")).unwrap();
-        let child = Command::new("dockerd")
+        // In a network namespace of its own: an engine without a bridge deletes docker0 where it is.
+        let child = Command::new("unshare")
+            .args(["--net", "--", "dockerd"])
             .arg("--data-root")
             .arg(at("data"))
             .arg("--exec-root")

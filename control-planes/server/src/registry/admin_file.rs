@@ -34,9 +34,13 @@ impl Registry {
             return Ok(false);
         }
         // Known to the store first: a file whose token is not known would lock everybody out.
-        let (_, secret) = self.create_token(TokenKind::Admin, "admin-token file").await?;
+        let (_, secret) = self
+            .create_token(TokenKind::Admin, "admin-token file")
+            .await?;
         let path = file.to_owned();
-        blocking(move || write(&path, &secret)).await.map_err(failed)?;
+        blocking(move || write(&path, &secret))
+            .await
+            .map_err(failed)?;
         Ok(true)
     }
 }

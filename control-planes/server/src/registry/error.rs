@@ -1,6 +1,10 @@
 //! What the registry refuses.
 
+use super::name::tame;
 use crate::store::StoreError;
+
+/// Characters of a foreign name that an error repeats, at most.
+const SHOWN: usize = 64;
 
 /// What the registry refuses. Mapped to statuses in [`crate::services::error`].
 #[derive(Debug, thiserror::Error)]
@@ -9,10 +13,14 @@ pub enum RegistryError {
     #[error("there is no agent {0}: ListAgents (`turbopanel agents`) lists them")]
     AgentUnknown(String),
     /// The name is the integrated agent's.
-    #[error("the agent local runs inside the control plane: it needs no token and cannot be removed, only left out with --no-integrated-agent")]
+    #[error(
+        "the agent local runs inside the control plane: it needs no token and cannot be removed, only left out with --no-integrated-agent"
+    )]
     AgentIsIntegrated,
     /// The agent has a valid token already.
-    #[error("the agent {agent} has a token already ({token_id}): revoke that one first, or choose another name for another server")]
+    #[error(
+        "the agent {agent} has a token already ({token_id}): revoke that one first, or choose another name for another server"
+    )]
     AgentNameInUse {
         /// The agent.
         agent: String,
@@ -23,7 +31,9 @@ pub enum RegistryError {
     #[error("there is no token {0}: ListTokens (`turbopanel token list`) lists them")]
     TokenUnknown(String),
     /// There are as many as the control plane takes.
-    #[error("there are {0} tokens, as many as the control plane keeps: remove agents that are gone")]
+    #[error(
+        "there are {0} tokens, as many as the control plane keeps: remove agents that are gone"
+    )]
     TooManyTokens(usize),
     /// The system has no random bytes.
     #[error("the system gave no random bytes: {0}")]
@@ -33,6 +43,18 @@ pub enum RegistryError {
     Store(#[from] StoreError),
 }
 
+impl RegistryError {
+    /// There is no agent of this name, which came from outside.
+    pub fn agent_unknown(name: &str) -> Self {
+        Self::AgentUnknown(tame(name, SHOWN))
+    }
+
+    /// There is no token of this id, which came from outside.
+    pub fn token_unknown(id: &str) -> Self {
+        Self::TokenUnknown(tame(id, SHOWN))
+    }
+}
+
 /// Why a token is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -40,15 +62,21 @@ pub enum Refusal {
     #[error("a token is required: send the header `authorization: Bearer TOKEN`")]
     Missing,
     /// It is not known.
-    #[error("the token is not known: check that it is whole and belongs to this control plane, or have a new one made by `turbopanel token create`")]
+    #[error(
+        "the token is not known: check that it is whole and belongs to this control plane, or have a new one made by `turbopanel token create`"
+    )]
     Unknown,
     /// It was revoked.
     #[error("the token {0} was revoked: have a new one made by `turbopanel token create`")]
     Revoked(String),
     /// It is an agent's, and a caller's is needed.
-    #[error("the token {0} is an agent's and opens /agent/connect only: use an administrator's token here")]
+    #[error(
+        "the token {0} is an agent's and opens /agent/connect only: use an administrator's token here"
+    )]
     NotCallers(String),
     /// It is a caller's, and an agent's is needed.
-    #[error("the token {0} is an administrator's: an agent needs its own, made by `turbopanel token create NAME`")]
+    #[error(
+        "the token {0} is an administrator's: an agent needs its own, made by `turbopanel token create NAME`"
+    )]
     NotAgents(String),
 }

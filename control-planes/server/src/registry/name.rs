@@ -41,7 +41,19 @@ mod tests {
             assert!(is_agent_name(good), "{good:?}");
         }
         for bad in [
-            "", "-a", "a-", ".a", "a.", "A", "a_b", "a/b", "../x", "a?b#c", "a b", "ä", "a\n",
+            "",
+            "-a",
+            "a-",
+            ".a",
+            "a.",
+            "A",
+            "a_b",
+            "a/b",
+            "../x",
+            "a?b#c",
+            "a b",
+            "ä",
+            "a\n",
             &"x".repeat(64),
         ] {
             assert!(!is_agent_name(bad), "{bad:?}");

@@ -157,7 +157,9 @@ impl Tokens {
             .last_key_value()
             .map_or(1, |(last, _)| last.saturating_add(1));
         let token = Arc::new(Token::new(position, record));
-        inner.by_id.insert(Arc::clone(&token.id), Arc::clone(&token));
+        inner
+            .by_id
+            .insert(Arc::clone(&token.id), Arc::clone(&token));
         inner.by_position.insert(position, Arc::clone(&token));
         token
     }

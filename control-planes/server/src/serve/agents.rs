@@ -2,11 +2,12 @@
 
 use std::{
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use futures_util::future::poll_immediate;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
@@ -35,7 +36,10 @@ impl Doors {
         mut request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Body> {
-        let token = match self.authenticate(request.headers(), TokenKind::Agent, peer).await {
+        let token = match self
+            .authenticate(request.headers(), TokenKind::Agent, peer)
+            .await
+        {
             Ok(token) => token,
             Err(refused) => return refused.into_http(),
         };
@@ -124,15 +128,27 @@ impl Session {
             None => return,
         };
         let link = self.token.link();
+        let hello = greeted.hello.clone();
+        let cancel = CancellationToken::new();
+        let mut running = pin!(self.remote.run_agent(greeted, cancel.clone()));
+        // The first poll makes the agent reachable; only then is it shown as connected.
+        let end = poll_immediate(&mut running).await;
         let agents = &self.doors.registry.agents;
         let address = peer.ip().to_canonical().to_string();
-        let connection = agents.connected(&self.agent, &greeted.hello, &address, SystemTime::now());
-        self.announce(&greeted.hello);
-        self.doors.registry.save_agent(&self.agent).await;
-        let cancel = CancellationToken::new();
-        let end = self.drive(self.remote.run_agent(greeted, cancel.clone()), &cancel).await;
+        let connection = agents.connected(&self.agent, &hello, &address, SystemTime::now());
+        self.announce(&hello);
+        let end = match end {
+            Some(end) => Some(end),
+            None => {
+                let saving = self.doors.registry.save_agent(&self.agent);
+                tokio::join!(self.drive(running, &cancel), saving).0
+            }
+        };
         drop(link);
-        let reason = end.map_or_else(|| "it did not close in time".to_owned(), |end| end.to_string());
+        let reason = end.map_or_else(
+            || "it did not close in time".to_owned(),
+            |end| end.to_string(),
+        );
         if agents.disconnected(&self.agent, connection, &reason, SystemTime::now()) {
             tracing::info!(agent = %name, %peer, reason, "the agent is gone");
             self.doors.registry.save_agent(&self.agent).await;
@@ -154,11 +170,9 @@ impl Session {
     /// Runs the connection until it ends by itself or has to.
     async fn drive(
         &self,
-        running: impl Future<Output = SessionEnd>,
+        mut running: Pin<&mut impl Future<Output = SessionEnd>>,
         cancel: &CancellationToken,
     ) -> Option<SessionEnd> {
-        // Polled first in what follows, so that `disconnect` finds the connection.
-        let mut running = pin!(running);
         let (code, why) = tokio::select! {
             biased;
             end = &mut running => return Some(end),

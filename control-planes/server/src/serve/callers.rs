@@ -12,7 +12,7 @@ use turbopanel_tunnel::{CallerLink, EndReason, Socket, Upgrading, upgrade};
 
 use super::{answers, doors::Doors};
 use crate::{
-    registry::{Agent, RegistryError, Token, name::tame},
+    registry::{Agent, RegistryError, Token},
     store::TokenKind,
 };
 
@@ -25,7 +25,10 @@ impl Doors {
         mut request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Body> {
-        let token = match self.authenticate(request.headers(), TokenKind::Admin, peer).await {
+        let token = match self
+            .authenticate(request.headers(), TokenKind::Admin, peer)
+            .await
+        {
             Ok(token) => token,
             Err(refused) => return refused.into_http(),
         };
@@ -34,7 +37,7 @@ impl Doors {
             Some(name) => match self.registry.agents.find(name) {
                 Some(agent) => Some(agent),
                 None => {
-                    let error = RegistryError::AgentUnknown(tame(name, 64));
+                    let error = RegistryError::agent_unknown(name);
                     return answers::text(StatusCode::NOT_FOUND, &error.to_string());
                 }
             },
@@ -89,12 +92,17 @@ impl Link {
                 None => std::future::pending().await,
             }
         };
+        // A remote agent keeps its calls for the caller, who dials again; others end with this process.
+        let stop = match self.agent.as_ref().map(|agent| &agent.remote) {
+            Some(Some(_)) => &self.doors.stopping,
+            Some(None) | None => &self.doors.stopped,
+        };
         let end = tokio::select! {
             biased;
             end = &mut running => Some(end),
             () = self.token.ended().cancelled() => None,
             () = removed => None,
-            () = self.doors.stopping.cancelled() => None,
+            () = stop.cancelled() => None,
         };
         let end = match end {
             Some(end) => Some(end),
@@ -103,7 +111,10 @@ impl Link {
                 timeout(CLOSING, running).await.ok()
             }
         };
-        let end = end.map_or_else(|| "it did not close in time".to_owned(), |end| end.to_string());
+        let end = end.map_or_else(
+            || "it did not close in time".to_owned(),
+            |end| end.to_string(),
+        );
         tracing::debug!(token = %self.token.id, end, "a caller's connection ended");
     }
 
@@ -115,7 +126,11 @@ impl Link {
             instance: self.doors.instance,
         };
         let Some(agent) = &self.agent else {
-            return self.doors.frames.serve_caller(socket, link(""), cancel).await;
+            return self
+                .doors
+                .frames
+                .serve_caller(socket, link(""), cancel)
+                .await;
         };
         match (&agent.remote, &self.doors.calls.integrated) {
             (Some(remote), _) => remote.run_caller(socket, &caller, cancel).await,

@@ -7,13 +7,9 @@ use http::{HeaderMap, HeaderName, Request, Response, header};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, service::Routes};
 use tower::ServiceExt;
-use tower_service::Service;
-use turbopanel_tunnel::{Caller, Remote};
+use turbopanel_tunnel::{Caller, Remote, grpc_timeout};
 
-use super::{
-    ending::{Ending, timeout},
-    integrated::Integrated,
-};
+use super::{ending::Ending, integrated::Integrated};
 use crate::{
     registry::{Agent, Registry, RegistryError, Token, name},
     services::error::CallError,
@@ -66,7 +62,9 @@ impl Calls {
             Err(error) => return Status::from(error).into_http(),
         };
         if let Some(token) = &token {
-            request.extensions_mut().insert(Caller(Arc::clone(&token.id)));
+            request
+                .extensions_mut()
+                .insert(Caller(Arc::clone(&token.id)));
         }
         let mut ending = Ending {
             token,
@@ -76,18 +74,15 @@ impl Calls {
         };
         match target {
             Target::Own => {
-                ending.timeout = timeout(request.headers());
-                let mut own = self.own.clone();
+                // The agents' routers and the tunnel see to deadlines themselves.
+                ending.timeout = grpc_timeout(request.headers());
+                let answering = self.own.clone().oneshot(request);
                 ending
-                    .bound(async move {
-                        let ready = Service::<Request<Body>>::call(&mut own, request);
-                        ready.await.unwrap_or_else(|never| match never {})
-                    })
+                    .bound(async move { answering.await.unwrap_or_else(|never| match never {}) })
                     .await
             }
             Target::Integrated(agent, integrated) => {
                 ending.agent = Some(agent);
-                ending.timeout = timeout(request.headers());
                 strip(request.headers_mut());
                 ending.bound(integrated.answer(request)).await
             }
@@ -116,8 +111,10 @@ impl Calls {
             (Some(name), None) => Some(name.to_str().map_err(|_| CallError::AgentName)?),
             (Some(_), Some(_)) => return Err(CallError::AgentName),
         };
-        // The control plane's own services are nobody else's, whatever agent is named.
-        let own = service.starts_with("turbopanel.control.");
+        // These are answered here whatever agent is named. Reflection too: tools ask it first, and take
+        // the refusal of an agent that is unknown or away for a service that does not exist.
+        let own =
+            service.starts_with("turbopanel.control.") || service.starts_with("grpc.reflection.");
         match named {
             Some(named) if !own => {
                 if !name::is_agent_name(named) {

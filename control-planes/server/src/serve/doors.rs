@@ -120,7 +120,10 @@ impl Doors {
                 "gRPC needs HTTP/2: a proxy in between must forward it as such",
             );
         }
-        match self.authenticate(request.headers(), TokenKind::Admin, peer).await {
+        match self
+            .authenticate(request.headers(), TokenKind::Admin, peer)
+            .await
+        {
             Ok(token) => self.calls.answer(request, Some(token)).await,
             Err(Refused::Token(Refusal::Missing)) if needs_no_token(&request) => {
                 self.calls.answer(request, None).await
@@ -153,7 +156,11 @@ impl Doors {
         };
         tracing::info!(%peer, %refusal, "a token was refused");
         if !delay.is_zero() {
-            let _waiting = self.limits.waiting.try_acquire().map_err(|_| Refused::TooMany)?;
+            let _waiting = self
+                .limits
+                .waiting
+                .try_acquire()
+                .map_err(|_| Refused::TooMany)?;
             let wait = tokio::time::sleep(delay);
             self.stopping.run_until_cancelled(wait).await;
         }

@@ -56,7 +56,9 @@ impl Ending {
     }
 
     async fn end(self) -> Status {
-        let deadline = self.timeout.and_then(|left| Instant::now().checked_add(left));
+        let deadline = self
+            .timeout
+            .and_then(|left| Instant::now().checked_add(left));
         let revoked = async {
             match &self.token {
                 Some(token) => token.ended().cancelled().await,
@@ -125,47 +127,12 @@ impl<E: Future<Output = Status>> http_body::Body for Bounded<E> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+        self.body
+            .as_ref()
+            .is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
-    }
-}
-
-/// Reads `grpc-timeout`. None when there is none; what cannot be read is not obeyed.
-pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let count: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(count * 3600)),
-        "M" => Some(Duration::from_secs(count * 60)),
-        "S" => Some(Duration::from_secs(count)),
-        "m" => Some(Duration::from_millis(count)),
-        "u" => Some(Duration::from_micros(count)),
-        "n" => Some(Duration::from_nanos(count)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_are_read_as_grpc_writes_them() {
-        let read = |text: &'static str| {
-            let value = http::HeaderValue::from_static(text);
-            timeout(&HeaderMap::from_iter([("grpc-timeout".parse().expect("a name"), value)]))
-        };
-        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        for bad in ["", "S", "1", "-1S", "999999999S", "1x"] {
-            assert_eq!(read(bad), None, "{bad:?}");
-        }
     }
 }

@@ -21,6 +21,12 @@ pub enum ServeError {
     /// The administrator's token could not be made.
     #[error("the administrator's token could not be made or read: {}", root(.0))]
     AdminToken(#[source] RegistryError),
+    /// The public URL is wrong.
+    #[error("--public-url is wrong: {0}; write it as https://panel.example.com")]
+    PublicUrl(String),
+    /// The container engine's address is wrong.
+    #[error("the container engine's address (DOCKER_HOST) is wrong: {0}")]
+    DockerHost(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The contract does not fit itself, which its build rules out.
     #[error("the contract cannot be offered by reflection: {0}")]
     Contract(#[source] tonic_reflection::server::Error),

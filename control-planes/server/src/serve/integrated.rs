@@ -1,41 +1,68 @@
 //! The agent inside the control plane, named `local`: the agent's own router, called in process.
 //! The only place where the control plane uses the agent other than through its contract.
 
+use std::time::Duration;
+
 use http::{Request, Response};
+use tokio::time::timeout;
 use tonic::{body::Body, service::Routes};
-use tower_service::Service;
-use turbopanel_tunnel::{Methods, Server, Settings};
+use tower::ServiceExt;
+use turbopanel_agent::{
+    Agent,
+    engines::docker::EngineAddress,
+    router::{self, Deadline},
+};
+use turbopanel_tunnel::{Server, Settings};
 
 use super::{ServeConfig, ServeError};
+use crate::registry::name::LOCAL;
+
+/// How long the agent's tasks may take to end after their calls.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// The integrated agent. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Integrated {
-    router: Routes,
+    agent: Agent,
+    router: Deadline<Routes>,
     server: Server,
 }
 
 impl Integrated {
     /// Starts the agent.
-    pub(super) async fn start(_config: &ServeConfig, methods: Methods) -> Result<Self, ServeError> {
-        let (_, health) = tonic_health::server::health_reporter();
-        Ok(Self::new(Routes::new(health), methods))
-    }
-
-    /// Serves this router, in process and to callers over frames.
-    pub(super) fn new(router: Routes, methods: Methods) -> Self {
-        let server = Server::new(router.clone(), methods, Settings::default());
-        Self { router, server }
+    pub(super) async fn start(config: &ServeConfig) -> Result<Self, ServeError> {
+        let address = config.docker_host.as_deref().unwrap_or_default();
+        let address: EngineAddress = address
+            .parse()
+            .map_err(|error| ServeError::DockerHost(Box::new(error)))?;
+        let agent = Agent::integrated(LOCAL, address);
+        let router = router::build(&agent).await;
+        let server = Server::new(router.clone(), Agent::methods(), Settings::default());
+        Ok(Self {
+            agent,
+            router,
+            server,
+        })
     }
 
     /// Answers a call in process.
-    pub(super) async fn answer(mut self, request: Request<Body>) -> Response<Body> {
-        let answering = Service::<Request<Body>>::call(&mut self.router, request);
+    pub(super) async fn answer(self, request: Request<Body>) -> Response<Body> {
+        let answering = self.router.oneshot(request);
         answering.await.unwrap_or_else(|never| match never {})
     }
 
     /// For callers over frames.
     pub(super) fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// Lets calls end within `grace`, then stops the agent.
+    pub(super) async fn stop(&self, grace: Duration) {
+        self.server.shutdown(grace).await;
+        self.agent.stop().cancel();
+        self.agent.tasks().close();
+        if timeout(CLOSING, self.agent.tasks().wait()).await.is_err() {
+            tracing::warn!("some work of the integrated agent had to be cut off");
+        }
     }
 }

@@ -35,7 +35,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, body::Body};
 use tower::service_fn;
-use turbopanel_tunnel::{Caller, Instance, Methods, PlaneHello, Server, Settings};
+use turbopanel_tunnel::{Caller, Instance, Methods, PlaneHello, Server, Settings, Target};
 
 pub use config::{DEFAULT_PORT, ServeConfig};
 pub use error::ServeError;
@@ -68,11 +68,21 @@ pub struct Plane {
     listener: TcpListener,
     registry: Arc<Registry>,
     closing: Closing,
+    integrated: Option<Integrated>,
 }
 
 impl Plane {
     /// Opens the state, binds the port and makes sure that there is an administrator's token.
     pub async fn bind(config: ServeConfig) -> Result<Self, ServeError> {
+        if let Some(url) = &config.public_url
+            && let Err(error) = Target::parse(url)
+        {
+            return Err(ServeError::PublicUrl(error.to_string()));
+        }
+        let integrated = match config.integrated_agent {
+            true => Some(Integrated::start(&config).await?),
+            false => None,
+        };
         let methods = Methods::from_descriptor_set(FILE_DESCRIPTOR_SET)
             .map_err(|error| ServeError::Methods(error.to_string()))?;
         let opened = Registry::open(&config.data_dir, methods, config.integrated_agent).await;
@@ -94,6 +104,7 @@ impl Plane {
             listener,
             registry: Arc::new(registry),
             closing,
+            integrated,
         })
     }
 
@@ -115,17 +126,22 @@ impl Plane {
             listener,
             registry,
             closing,
+            integrated,
         } = self;
-        let doors = open(&config, address, &registry).await?;
+        let doors = open(&config, address, &registry, integrated).await?;
         tracing::info!(
             %address,
             data_dir = %config.data_dir.display(),
             agents = registry.agents.all().len(),
             "the control plane is ready"
         );
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                "other machines reach this port without encryption: put a TLS proxy in front of it where others share the network"
+            );
+        }
         let connections = TaskTracker::new();
         let accepting = listener::accept(listener, Arc::clone(&doors), connections.clone());
-        let accepting = tokio::spawn(accepting);
         let saving = async {
             loop {
                 tokio::time::sleep(SAVE_EVERY).await;
@@ -135,17 +151,23 @@ impl Plane {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
+            () = accepting => {}
             () = saving => {}
         }
         tracing::info!(grace = ?config.grace, "the control plane stops");
         doors.stopping.cancel();
-        let _ = accepting.await;
         connections.close();
-        let drained = timeout(config.grace, connections.wait()).await.is_ok();
-        doors.frames.shutdown(Duration::ZERO).await;
-        if let Some(integrated) = &doors.calls.integrated {
-            integrated.server().shutdown(Duration::ZERO).await;
-        }
+        let integrated = async {
+            if let Some(integrated) = &doors.calls.integrated {
+                integrated.stop(config.grace).await;
+            }
+        };
+        let (drained, (), ()) = tokio::join!(
+            timeout(config.grace, connections.wait()),
+            doors.frames.shutdown(config.grace),
+            integrated,
+        );
+        let drained = drained.is_ok();
         doors.stopped.cancel();
         doors.links.close();
         let closed = timeout(CLOSING, async {
@@ -177,17 +199,13 @@ async fn open(
     config: &ServeConfig,
     address: SocketAddr,
     registry: &Arc<Registry>,
+    integrated: Option<Integrated>,
 ) -> Result<Arc<Doors>, ServeError> {
     let methods = Methods::from_descriptor_set(FILE_DESCRIPTOR_SET)
         .map_err(|error| ServeError::Methods(error.to_string()))?;
     let reach = reach::reach(config.public_url.as_deref(), address);
     let instance = Instance::random();
     let stopped = CancellationToken::new();
-    let integrated = if config.integrated_agent {
-        Some(Integrated::start(config, methods.clone()).await?)
-    } else {
-        None
-    };
     let calls = Arc::new(Calls {
         registry: Arc::clone(registry),
         own: own::routes(registry, reach).await?,

@@ -20,11 +20,15 @@ use crate::{
 pub(super) async fn routes(registry: &Arc<Registry>, reach: Reach) -> Result<Routes, ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<FleetServiceServer<Fleet>>().await;
-    health.set_serving::<TokenServiceServer<TokenIssuer>>().await;
+    health
+        .set_serving::<TokenServiceServer<TokenIssuer>>()
+        .await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // Lets tools show the details of errors.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     // Tools of before 2023 ask by the older name.
     let older = reflection().build_v1alpha().map_err(ServeError::Contract)?;
@@ -33,10 +37,12 @@ pub(super) async fn routes(registry: &Arc<Registry>, reach: Reach) -> Result<Rou
         registry: Arc::clone(registry),
         reach,
     };
-    Ok(Routes::new(FleetServiceServer::new(Fleet(Arc::clone(registry))))
-        .add_service(TokenServiceServer::new(tokens))
-        .add_service(health_service)
-        .add_service(newer)
-        .add_service(older)
-        .prepare())
+    Ok(
+        Routes::new(FleetServiceServer::new(Fleet(Arc::clone(registry))))
+            .add_service(TokenServiceServer::new(tokens))
+            .add_service(health_service)
+            .add_service(newer)
+            .add_service(older)
+            .prepare(),
+    )
 }

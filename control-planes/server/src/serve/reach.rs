@@ -60,6 +60,10 @@ mod tests {
         let reached = reach(None, bound);
         assert_eq!(reached.url, "http://127.0.0.1:18282");
         assert!(reached.loopback_only);
-        assert!(!reach(None, "0.0.0.0:1".parse().expect("an address")).url.contains("0.0.0.0"));
+        assert!(
+            !reach(None, "0.0.0.0:1".parse().expect("an address"))
+                .url
+                .contains("0.0.0.0")
+        );
     }
 }

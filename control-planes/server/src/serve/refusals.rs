@@ -47,7 +47,10 @@ impl Refusals {
                 return MAX_DELAY;
             }
         }
-        let account = self.by_address.entry(key).or_insert(Account { wrong: 0.0, at: now });
+        let account = self.by_address.entry(key).or_insert(Account {
+            wrong: 0.0,
+            at: now,
+        });
         account.wrong = account.left(now) + 1.0;
         account.at = now;
         let beyond = account.wrong - FREE;
@@ -107,7 +110,10 @@ mod tests {
         let mut refusals = Refusals::default();
         let now = Instant::now();
         for host in 0..11u128 {
-            refusals.count(IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | host)), now);
+            refusals.count(
+                IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | host)),
+                now,
+            );
         }
         assert_eq!(refusals.by_address.len(), 1);
     }

@@ -67,9 +67,11 @@ impl From<CallError> for Status {
             CallError::Registry(RegistryError::AgentIsIntegrated) => {
                 (Code::FailedPrecondition, Reason::AgentIsIntegrated, vec![])
             }
-            CallError::Registry(RegistryError::AgentNameInUse { agent, .. }) => {
-                (Code::AlreadyExists, Reason::AgentNameInUse, vec![("agent", agent)])
-            }
+            CallError::Registry(RegistryError::AgentNameInUse { agent, .. }) => (
+                Code::AlreadyExists,
+                Reason::AgentNameInUse,
+                vec![("agent", agent)],
+            ),
             CallError::Registry(RegistryError::TokenUnknown(id)) => {
                 (Code::NotFound, Reason::TokenUnknown, vec![("token_id", id)])
             }
@@ -107,7 +109,10 @@ fn fault(error: &CallError) -> Status {
         chain = format!("{chain}: {cause}");
         source = cause.source();
     }
-    tracing::error!(error = chain, "a call failed by a fault of the control plane");
+    tracing::error!(
+        error = chain,
+        "a call failed by a fault of the control plane"
+    );
     build(
         Code::Internal,
         ControlErrorReason::ControlPlaneFault,

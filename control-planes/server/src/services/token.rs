@@ -92,7 +92,10 @@ impl TokenService for TokenIssuer {
                 mend: "must be the next_page_token of the page before, unchanged".to_owned(),
             })?,
         };
-        let mut found = self.registry.tokens.after(after, size + 1, request.include_revoked);
+        let mut found = self
+            .registry
+            .tokens
+            .after(after, size + 1, request.include_revoked);
         let more = found.len() > size;
         found.truncate(size);
         let next_page_token = match found.last() {

@@ -44,13 +44,18 @@ async fn all_four_kinds_of_calls_pass() {
     let client = || plane.client(Some(&plane.admin), Some("web-2"));
 
     let mut request = Request::new("hello".to_owned());
-    request.metadata_mut().insert("x-mine", "kept".parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("x-mine", "kept".parse().unwrap());
     let raw = MetadataValue::from_bytes(&[0, 159, 255]);
     request.metadata_mut().insert_bin("x-raw-bin", raw.clone());
     let answer = unary(client(), UNARY, request).await.unwrap();
     assert_eq!(answer.get_ref(), "hello");
     assert_eq!(answer.metadata().get_bin("x-raw-bin"), Some(&raw));
-    assert_eq!(answer.metadata().get("turbopanel-mode").unwrap(), "websocket");
+    assert_eq!(
+        answer.metadata().get("turbopanel-mode").unwrap(),
+        "websocket"
+    );
     let names = answer.metadata().get("x-names").unwrap().to_str().unwrap();
     let names: Vec<_> = names.split(',').collect();
     assert!(names.contains(&"x-mine"), "{names:?}");
@@ -63,7 +68,9 @@ async fn all_four_kinds_of_calls_pass() {
     let parts = (0..1000).map(|part| format!("{part};"));
     let whole: String = parts.clone().collect();
     let request = Request::new(tokio_stream::iter(parts));
-    let answer = within(20, grpc.client_streaming(request, COLLECT, codec())).await.unwrap();
+    let answer = within(20, grpc.client_streaming(request, COLLECT, codec()))
+        .await
+        .unwrap();
     assert_eq!(answer.into_inner(), whole);
 
     let mut numbers = stream(client(), COUNT, "5000").await;
@@ -98,20 +105,35 @@ async fn errors_deadlines_and_cancels_pass() {
     let (_agent, _) = plane.join("web-2", &echo).await;
     let client = || plane.client(Some(&plane.admin), Some("web-2"));
 
-    let error = unary(client(), FAIL, Request::new(String::new())).await.unwrap_err();
-    assert_eq!((error.code(), error.message()), (Code::DataLoss, "that is all"));
+    let error = unary(client(), FAIL, Request::new(String::new()))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code(), error.message()),
+        (Code::DataLoss, "that is all")
+    );
     assert_eq!(error.metadata().get("x-trailer").unwrap(), "at the end");
 
-    let mut request = Request::new(String::new());
-    request.set_timeout(Duration::from_millis(300));
-    let error = unary(client(), HANG, request).await.unwrap_err();
-    assert_eq!(error.code(), Code::DeadlineExceeded, "{error}");
-    eventually("the late call is dropped", async || echo.dropped.load(Ordering::SeqCst) == 1).await;
+    // By hand, because tonic's channel would end the call before the answer comes.
+    let headers = [("grpc-timeout", "300m"), ("turbopanel-agent", "web-2")];
+    let answer = plane.post("/test.Echo/Hang", &headers).await;
+    assert_eq!(answer.code(), Code::DeadlineExceeded, "{answer}");
+    assert_eq!(reason(&answer), "DEADLINE_PASSED");
+    eventually("the late call is dropped", async || {
+        echo.dropped.load(Ordering::SeqCst) == 1
+    })
+    .await;
 
     let hanging = tokio::spawn(unary(client(), HANG, Request::new(String::new())));
-    eventually("the call has begun", async || echo.begun.load(Ordering::SeqCst) == 2).await;
+    eventually("the call has begun", async || {
+        echo.begun.load(Ordering::SeqCst) == 2
+    })
+    .await;
     hanging.abort();
-    eventually("the cancel arrives", async || echo.dropped.load(Ordering::SeqCst) == 2).await;
+    eventually("the cancel arrives", async || {
+        echo.dropped.load(Ordering::SeqCst) == 2
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,30 +142,58 @@ async fn what_is_not_there_says_so() {
     let (agent, _) = plane.join("web-2", &Echo::default()).await;
     let call = async |agent: Option<&str>, path: PathAndQuery| {
         let client = plane.client(Some(&plane.admin), agent);
-        unary(client, path, Request::new(String::new())).await.unwrap_err()
+        unary(client, path, Request::new(String::new()))
+            .await
+            .unwrap_err()
     };
 
     let error = call(Some("web-3"), UNARY).await;
-    assert_eq!((error.code(), reason(&error)), (Code::NotFound, "AGENT_UNKNOWN".into()));
+    assert_eq!(
+        (error.code(), reason(&error)),
+        (Code::NotFound, "AGENT_UNKNOWN".into())
+    );
     let error = call(Some("../volumes/x"), UNARY).await;
-    assert_eq!((error.code(), reason(&error)), (Code::InvalidArgument, "CONTROL_INVALID_FIELD".into()));
+    assert_eq!(
+        (error.code(), reason(&error)),
+        (Code::InvalidArgument, "CONTROL_INVALID_FIELD".into())
+    );
     let status = PathAndQuery::from_static("/turbopanel.agent.v1.AgentService/GetStatus");
     let error = call(None, status).await;
-    assert_eq!((error.code(), reason(&error)), (Code::InvalidArgument, "AGENT_NOT_NAMED".into()));
-    assert!(error.message().contains("turbopanel-agent: NAME"), "{error}");
+    assert_eq!(
+        (error.code(), reason(&error)),
+        (Code::InvalidArgument, "AGENT_NOT_NAMED".into())
+    );
+    assert!(
+        error.message().contains("turbopanel-agent: NAME"),
+        "{error}"
+    );
     let error = call(None, UNARY).await;
     assert_eq!(error.code(), Code::Unimplemented);
     let nothing = PathAndQuery::from_static("/turbopanel.control.v1.FleetService/Nothing");
     assert_eq!(call(None, nothing).await.code(), Code::Unimplemented);
     let nothing = PathAndQuery::from_static("/test.Echo/Nothing");
-    assert_eq!(call(Some("web-2"), nothing).await.code(), Code::Unimplemented);
+    assert_eq!(
+        call(Some("web-2"), nothing).await.code(),
+        Code::Unimplemented
+    );
 
     agent.stop();
-    eventually("the agent is gone", async || !plane.agent("web-2").await.connected).await;
+    eventually("the agent is gone", async || {
+        !plane.agent("web-2").await.connected
+    })
+    .await;
     let error = call(Some("web-2"), UNARY).await;
-    assert_eq!((error.code(), reason(&error)), (Code::Unavailable, "AGENT_OFFLINE".into()));
-    assert!(error.message().contains("last seen 20"), "{error}");
-    plane.create(turbopanel_control_plane::proto::control::TokenKind::Agent, "new").await;
+    assert_eq!(
+        (error.code(), reason(&error)),
+        (Code::Unavailable, "AGENT_OFFLINE".into())
+    );
+    assert!(error.message().contains("last seen at 20"), "{error}");
+    plane
+        .create(
+            turbopanel_control_plane::proto::control::TokenKind::Agent,
+            "new",
+        )
+        .await;
     let error = call(Some("new"), UNARY).await;
     assert_eq!(reason(&error), "AGENT_OFFLINE");
 }
@@ -153,7 +203,10 @@ async fn revoking_the_callers_token_ends_its_busiest_stream() {
     let plane = TestPlane::start().await;
     let (_agent, _) = plane.join("web-2", &Echo::default()).await;
     let other = plane
-        .create(turbopanel_control_plane::proto::control::TokenKind::Admin, "laptop")
+        .create(
+            turbopanel_control_plane::proto::control::TokenKind::Admin,
+            "laptop",
+        )
         .await;
     let mut flood = stream(plane.client(Some(&other.secret), Some("web-2")), FLOOD, "").await;
     flood.next().await.unwrap().unwrap();
@@ -173,7 +226,10 @@ async fn revoking_the_callers_token_ends_its_busiest_stream() {
         .unwrap();
     let status = within(5, reading).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(5));
-    assert_eq!((status.code(), reason(&status)), (Code::PermissionDenied, "CALLER_TOKEN_REFUSED".into()));
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::PermissionDenied, "CALLER_TOKEN_REFUSED".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

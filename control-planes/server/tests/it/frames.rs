@@ -40,12 +40,16 @@ async fn callers_reach_all_three() {
 
     let own = caller(&plane, &plane.admin, "/client/connect");
     let mut fleet = FleetServiceClient::new(own);
-    let agents = within(10, fleet.list_agents(ListAgentsRequest::default())).await.unwrap();
+    let agents = within(10, fleet.list_agents(ListAgentsRequest::default()))
+        .await
+        .unwrap();
     assert_eq!(agents.into_inner().agents.len(), 2);
 
     let local = caller(&plane, &plane.admin, "/client/connect?agent=local");
     let mut health = HealthClient::new(local);
-    let answer = within(10, health.check(HealthCheckRequest::default())).await.unwrap();
+    let answer = within(10, health.check(HealthCheckRequest::default()))
+        .await
+        .unwrap();
     assert_eq!(answer.into_inner().status, 1);
 
     let remote = caller(&plane, &plane.admin, "/client/connect?agent=web-2");
@@ -65,7 +69,9 @@ async fn callers_are_refused_clearly() {
         let mut fleet = FleetServiceClient::new(channel);
         within(15, fleet.list_agents(ListAgentsRequest::default())).await
     };
-    let wrong = list(caller(&plane, "tpc_wrong", "/client/connect")).await.unwrap_err();
+    let wrong = list(caller(&plane, "tpc_wrong", "/client/connect"))
+        .await
+        .unwrap_err();
     assert_eq!(wrong.code(), Code::Unauthenticated, "{wrong}");
     let unknown = list(caller(&plane, &plane.admin, "/client/connect?agent=web-7")).await;
     assert_eq!(unknown.unwrap_err().code(), Code::NotFound);
@@ -73,7 +79,11 @@ async fn callers_are_refused_clearly() {
     let channel = caller(&plane, &other.secret, "/client/connect");
     list(channel.clone()).await.unwrap();
     let id = other.token.unwrap().id;
-    let revoked = plane.tokens().revoke_token(RevokeTokenRequest { id }).await.unwrap();
+    let revoked = plane
+        .tokens()
+        .revoke_token(RevokeTokenRequest { id })
+        .await
+        .unwrap();
     assert_eq!(revoked.into_inner().ended_connections, 1);
     let error = list(channel).await.unwrap_err();
     assert_eq!(error.code(), Code::PermissionDenied, "{error}");
@@ -85,8 +95,12 @@ async fn agents_services_over_frames_need_an_agent() {
     let mut grpc = Grpc::new(caller(&plane, &plane.admin, "/client/connect"));
     grpc.ready().await.unwrap();
     let codec: ProstCodec<(), ()> = ProstCodec::default();
-    let path = "/turbopanel.agent.v1.AgentService/GetStatus".parse().unwrap();
-    let error = within(10, grpc.unary(Request::new(()), path, codec)).await.unwrap_err();
+    let path = "/turbopanel.agent.v1.AgentService/GetStatus"
+        .parse()
+        .unwrap();
+    let error = within(10, grpc.unary(Request::new(()), path, codec))
+        .await
+        .unwrap_err();
     assert_eq!(reason(&error), "AGENT_NOT_NAMED");
 }
 
@@ -106,8 +120,14 @@ async fn reflection_tells_all_and_keeps_options() {
         ask(MessageRequest::FileByFilename(
             "turbopanel/tunnel/v1/options.proto".to_owned(),
         )),
+        ask(MessageRequest::FileContainingSymbol(
+            "google.rpc.ErrorInfo".to_owned(),
+        )),
     ];
-    let answers = client.server_reflection_info(tokio_stream::iter(requests)).await.unwrap();
+    let answers = client
+        .server_reflection_info(tokio_stream::iter(requests))
+        .await
+        .unwrap();
     let mut answers = answers.into_inner();
     let mut next = async || {
         let answer = within(10, answers.next()).await.unwrap().unwrap();
@@ -116,7 +136,11 @@ async fn reflection_tells_all_and_keeps_options() {
     let MessageResponse::ListServicesResponse(list) = next().await else {
         panic!("no list");
     };
-    let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    let names: Vec<_> = list
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
     for expected in [
         "turbopanel.control.v1.FleetService",
         "turbopanel.control.v1.TokenService",
@@ -127,7 +151,10 @@ async fn reflection_tells_all_and_keeps_options() {
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
     ] {
-        assert!(names.iter().any(|name| name == expected), "{expected} is not in {names:?}");
+        assert!(
+            names.iter().any(|name| name == expected),
+            "{expected} is not in {names:?}"
+        );
     }
     let MessageResponse::FileDescriptorResponse(file) = next().await else {
         panic!("no file");
@@ -135,5 +162,9 @@ async fn reflection_tells_all_and_keeps_options() {
     // Field 50718 of the options, as a varint key, survives.
     let file = &file.file_descriptor_proto[0];
     assert!(file.windows(3).any(|key| key == [0xf0, 0xe1, 0x18]));
-    assert!(matches!(next().await, MessageResponse::FileDescriptorResponse(_)));
+    for what in ["the options of methods", "the details of errors"] {
+        let answer = next().await;
+        let described = matches!(answer, MessageResponse::FileDescriptorResponse(_));
+        assert!(described, "{what} are not described: {answer:?}");
+    }
 }

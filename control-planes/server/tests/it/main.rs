@@ -6,14 +6,21 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stdout
+    clippy::print_stdout,
+    clippy::disallowed_methods
 )]
 
+mod cli_commands;
+mod cli_exec;
+mod cli_logs;
+mod cli_server;
 mod doors;
 mod echo;
 mod fleet;
 mod forward;
 mod frames;
+mod integrated;
 mod plane;
+mod real_agent;
 mod store;
 mod tokens;

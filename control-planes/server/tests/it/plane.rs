@@ -8,6 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -40,6 +43,15 @@ use crate::echo::Echo;
 pub struct With {
     token: Option<String>,
     agent: Option<String>,
+}
+
+impl With {
+    pub fn token(token: &str) -> Self {
+        Self {
+            token: Some(token.to_owned()),
+            agent: None,
+        }
+    }
 }
 
 impl Interceptor for With {
@@ -141,7 +153,11 @@ impl TestPlane {
             kind: kind.into(),
             name: name.to_owned(),
         };
-        self.tokens().create_token(request).await.unwrap().into_inner()
+        self.tokens()
+            .create_token(request)
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     pub async fn agent(&self, name: &str) -> Agent {
@@ -155,9 +171,37 @@ impl TestPlane {
     /// An agent with a new token, connected.
     pub async fn join(&self, name: &str, echo: &Echo) -> (TestAgent, CreateTokenResponse) {
         let token = self.create(TokenKind::Agent, name).await;
-        let agent = TestAgent::dial(self.address, &token.secret, echo).await.unwrap();
-        eventually("the agent is connected", async || self.agent(name).await.connected).await;
+        let agent = TestAgent::dial(self.address, &token.secret, echo)
+            .await
+            .unwrap();
+        eventually("the agent is connected", async || {
+            self.agent(name).await.connected
+        })
+        .await;
         (agent, token)
+    }
+
+    /// The status that ends a gRPC call with an empty message, as it came over HTTP/2.
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)]) -> Status {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let handshake =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.unwrap();
+        let driving = tokio::spawn(connection);
+        let mut request = http::Request::post(format!("http://{}{path}", self.address))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", format!("Bearer {}", self.admin));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let message = Full::new(Bytes::from_static(&[0; 5]));
+        let answer = sender.send_request(request.body(message).unwrap());
+        let (head, body) = within(10, answer).await.unwrap().into_parts();
+        let body = within(10, body.collect()).await.unwrap();
+        driving.abort();
+        let trailers = body.trailers().unwrap_or(&head.headers);
+        Status::from_header_map(trailers).expect("a status")
     }
 
     /// The whole answer to a plain HTTP request.

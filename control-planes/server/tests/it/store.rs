@@ -20,7 +20,10 @@ use crate::plane::TestPlane;
 const CHILD: &str = "TURBOPANEL_TEST_STORE";
 
 async fn open(dir: &Path) -> Registry {
-    Registry::open(dir, Methods::default(), false).await.unwrap().0
+    Registry::open(dir, Methods::default(), false)
+        .await
+        .unwrap()
+        .0
 }
 
 async fn bind_error(dir: &Path) -> String {
@@ -39,7 +42,10 @@ async fn child_that_writes_until_it_is_killed() {
     let registry = open(Path::new(&dir)).await;
     for number in 0.. {
         let name = format!("agent-{number}-{}", std::process::id());
-        let (token, _) = registry.create_token(TokenKind::Agent, &name).await.unwrap();
+        let (token, _) = registry
+            .create_token(TokenKind::Agent, &name)
+            .await
+            .unwrap();
         if number % 3 == 0 {
             registry.revoke_token(&token.id).await.unwrap();
             println!("revoked {}", token.id);
@@ -65,7 +71,9 @@ async fn acknowledged_writes_survive_kill_9() {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut seen = 0;
         for line in lines.map_while(Result::ok) {
-            let said = line.split_once(' ').filter(|(verb, _)| ["made", "revoked"].contains(verb));
+            let said = line
+                .split_once(' ')
+                .filter(|(verb, _)| ["made", "revoked"].contains(verb));
             if let Some((verb, id)) = said {
                 acknowledged.push((verb == "revoked", id.to_owned()));
                 seen += 1;
@@ -79,7 +87,10 @@ async fn acknowledged_writes_survive_kill_9() {
         assert!(seen >= 17 * round, "only {seen} writes in round {round}");
         let registry = open(dir.path()).await;
         for (revoked, id) in &acknowledged {
-            let token = registry.tokens.find(id).unwrap_or_else(|| panic!("{id} is lost"));
+            let token = registry
+                .tokens
+                .find(id)
+                .unwrap_or_else(|| panic!("{id} is lost"));
             assert_eq!(token.revoked_at().is_some(), *revoked, "{id}");
             assert!(registry.agents.find(&token.name).is_some());
         }
@@ -92,7 +103,10 @@ async fn acknowledged_writes_survive_kill_9() {
         let closing = registry;
         drop(closing);
         crate::plane::eventually("the directory is unlocked", async || {
-            std::fs::File::open(dir.path().join("lock")).unwrap().try_lock().is_ok()
+            std::fs::File::open(dir.path().join("lock"))
+                .unwrap()
+                .try_lock()
+                .is_ok()
         })
         .await;
     }
@@ -102,8 +116,14 @@ async fn acknowledged_writes_survive_kill_9() {
 async fn a_directory_in_use_is_refused() {
     let plane = TestPlane::start().await;
     let error = bind_error(plane.dir()).await;
-    let holder = format!("in use by another `turbopanel serve` (process {})", std::process::id());
-    assert!(error.contains(&holder) && error.contains("--data-dir"), "{error}");
+    let holder = format!(
+        "in use by another `turbopanel serve` (process {})",
+        std::process::id()
+    );
+    assert!(
+        error.contains(&holder) && error.contains("--data-dir"),
+        "{error}"
+    );
     // The first one is not harmed.
     plane.agent("local").await;
 }
@@ -115,7 +135,9 @@ async fn a_newer_schema_is_refused_untouched() {
     let file = dir.path().join("turbopanel.db");
     let set = |version: i64| {
         let connection = Connection::open(&file).unwrap();
-        connection.pragma_update(None, "user_version", version).unwrap();
+        connection
+            .pragma_update(None, "user_version", version)
+            .unwrap();
     };
     set(99);
     let error = bind_error(dir.path()).await;
@@ -128,11 +150,18 @@ async fn a_newer_schema_is_refused_untouched() {
 async fn a_file_that_is_not_ours_is_refused() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("turbopanel.db");
-    std::fs::write(&file, "not a database, and long enough to be looked at ".repeat(100)).unwrap();
+    std::fs::write(
+        &file,
+        "not a database, and long enough to be looked at ".repeat(100),
+    )
+    .unwrap();
     let error = bind_error(dir.path()).await;
     assert!(error.contains("damaged"), "{error}");
     std::fs::remove_file(&file).unwrap();
-    Connection::open(&file).unwrap().execute_batch("CREATE TABLE other (x)").unwrap();
+    Connection::open(&file)
+        .unwrap()
+        .execute_batch("CREATE TABLE other (x)")
+        .unwrap();
     let error = bind_error(dir.path()).await;
     assert!(error.contains("another program"), "{error}");
 }
