@@ -380,7 +380,10 @@ impl Service<Request<Body>> for Channel {
             let deadline = grpc_timeout(&parts.headers).map(|timeout| Instant::now() + timeout);
             let path = parts.uri.path().to_owned();
             let method = inner.methods.get(&path);
-            let caller = parts.extensions.get::<Caller>().map(|caller| Arc::clone(&caller.0));
+            let caller = parts
+                .extensions
+                .get::<Caller>()
+                .map(|caller| Arc::clone(&caller.0));
             let call = Arc::new(Call::new(path, headers, method, caller, inner.windows));
             let guard = Guard::new(channel, Arc::clone(&call));
             pump::start(&inner, &call, body).await?;
