@@ -20,6 +20,7 @@ mod http1;
 pub mod lines;
 pub mod logs;
 pub mod names;
+mod paced;
 pub mod signal;
 mod socket;
 mod status;

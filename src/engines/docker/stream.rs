@@ -3,15 +3,19 @@
 //! Used for logs and for what an exec prints. Dropping the stream closes the connection, which
 //! ends the engine's work for it. Back-pressure is the socket's: what is not read, the engine keeps.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, mem, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Instant, timeout},
+};
 
 use super::{
     error::{Error, Subject},
     http1::{Content, Delimiter, Head},
-    socket::{Reader, Writer},
+    paced::{Load, Look, Paced},
+    socket::{Reader, Socket, Writer},
     transport::Transport,
     version::Identity,
 };
@@ -38,11 +42,24 @@ pub(super) struct StreamRequest<'a> {
     pub(super) deadline: Duration,
 }
 
+/// How the connection is read.
+#[derive(Debug)]
+enum Connection {
+    /// By event, with the other direction at hand.
+    Whole(Socket),
+    /// By event; somebody else holds the other direction.
+    Half(Reader),
+    /// By the clock.
+    Paced(Paced),
+    /// Not any more.
+    Broken,
+}
+
 /// The content of an answer.
 #[derive(Debug)]
 pub(super) struct Stream {
-    reader: Reader,
-    writer: Option<Writer>,
+    connection: Connection,
+    load: Load,
     transport: Arc<Transport>,
     status: u16,
     delimiter: Delimiter,
@@ -117,12 +134,12 @@ impl Stream {
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let (reader, mut writer) = transport.connect().await?.split();
-        let sent = writer.write_all(text.as_bytes()).await;
+        let mut socket = transport.connect().await?;
+        let sent = socket.write_all(text.as_bytes()).await;
         sent.map_err(|error| transport.broke(error.to_string()))?;
         let mut stream = Self {
-            reader,
-            writer: Some(writer),
+            connection: Connection::Whole(socket),
+            load: Load::default(),
             transport: Arc::clone(transport),
             status: 0,
             delimiter: Delimiter::Close,
@@ -191,7 +208,7 @@ impl Stream {
             self.buffer.reserve(self.room);
         }
         let spare = self.buffer.capacity() - self.buffer.len();
-        let read = self.reader.read_buf(&mut self.buffer).await;
+        let read = self.read().await;
         let read = read.map_err(|error| self.transport.broke(error.to_string()))?;
         if read == spare {
             self.room = (self.room * 2).min(LARGE_READ);
@@ -201,9 +218,60 @@ impl Stream {
         Ok(read)
     }
 
+    /// Reads by event or by the clock, and changes from one to the other as the load asks for.
+    async fn read(&mut self) -> io::Result<usize> {
+        loop {
+            match &mut self.connection {
+                Connection::Whole(socket) => {
+                    let read = socket.read_buf(&mut self.buffer).await?;
+                    if self.load.read(read, Instant::now()) {
+                        self.change(|connection| match connection {
+                            Connection::Whole(socket) => Paced::new(socket).map(Connection::Paced),
+                            other => Ok(other),
+                        })?;
+                    }
+                    return Ok(read);
+                }
+                Connection::Half(reader) => return reader.read_buf(&mut self.buffer).await,
+                Connection::Paced(paced) => {
+                    let look = paced.read_buf(&mut self.buffer).await?;
+                    if paced.is_quiet() {
+                        self.change(|connection| match connection {
+                            Connection::Paced(paced) => paced.into_socket().map(Connection::Whole),
+                            other => Ok(other),
+                        })?;
+                    }
+                    if let Look::Read(read) = look {
+                        return Ok(read);
+                    }
+                }
+                Connection::Broken => return Err(io::ErrorKind::NotConnected.into()),
+            }
+        }
+    }
+
+    fn change(
+        &mut self,
+        change: impl FnOnce(Connection) -> io::Result<Connection>,
+    ) -> io::Result<()> {
+        let connection = mem::replace(&mut self.connection, Connection::Broken);
+        self.connection = change(connection)?;
+        Ok(())
+    }
+
     /// The connection's other direction, for whoever writes to it.
     pub(super) fn take_writer(&mut self) -> Option<Writer> {
-        self.writer.take()
+        match mem::replace(&mut self.connection, Connection::Broken) {
+            Connection::Whole(socket) => {
+                let (reader, writer) = socket.split();
+                self.connection = Connection::Half(reader);
+                Some(writer)
+            }
+            other => {
+                self.connection = other;
+                None
+            }
+        }
     }
 }
 
