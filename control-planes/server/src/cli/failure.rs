@@ -122,6 +122,13 @@ impl Failure {
             Self::Unreachable { .. } => {
                 "start one with `turbopanel serve`, or name another with --url or TURBOPANEL_URL"
             }
+            // Some sentences say it themselves.
+            Self::Refused(status)
+                if status.code() != Code::Unauthenticated
+                    && status.message().contains("`turbopanel ") =>
+            {
+                return None;
+            }
             Self::Refused(status) => return hint_of(status).map(str::to_owned),
             Self::Cut => "what it did is not known; look before you run it again",
             _ => return None,
@@ -163,6 +170,10 @@ pub(crate) fn reason(status: &Status) -> Option<String> {
 
 fn sentence(status: &Status) -> String {
     match status.message() {
+        "" if status.code() == Code::Unimplemented => {
+            "the other end does not know this call: its version is not that of this program"
+                .to_owned()
+        }
         "" => status.code().description().to_owned(),
         message => message.to_owned(),
     }

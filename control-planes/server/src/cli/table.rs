@@ -93,7 +93,7 @@ mod tests {
         ]);
         assert_eq!(
             table.render(false),
-            "NAME       STATE       ADDRESS\nlocal      connected\na\\u{a}b   offline     192.0.2.1\n"
+            "NAME      STATE       ADDRESS\nlocal     connected\na\\u{a}b   offline     192.0.2.1\n"
         );
         assert!(
             table

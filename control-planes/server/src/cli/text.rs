@@ -47,7 +47,11 @@ pub(crate) fn container(text: &str) -> Result<Container, String> {
 /// Whether a text may be an agent's name: it becomes a part of a URL.
 pub(crate) fn agent_name(name: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
-    if name.is_empty() || name.len() > 63 || !name.chars().all(fits) {
+    let ends = [name.chars().next(), name.chars().next_back()];
+    let framed = ends
+        .iter()
+        .all(|end| end.is_some_and(|c| c.is_ascii_alphanumeric()));
+    if !framed || name.len() > 63 || !name.chars().all(fits) {
         return Err(format!(
             "{} is not an agent's name: lower-case letters, digits, \".\" and \"-\", 63 at most",
             safe(name)
