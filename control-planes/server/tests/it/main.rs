@@ -10,14 +10,11 @@
     clippy::disallowed_methods
 )]
 
-<<<<<<< HEAD
 mod binary;
-=======
 mod cli_commands;
 mod cli_exec;
 mod cli_logs;
 mod cli_server;
->>>>>>> cli
 mod doors;
 mod echo;
 mod fleet;
