@@ -1,7 +1,8 @@
 //! Which control plane is spoken to, as whom, and the channels to it and to its agents.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, IsTerminal as _, stderr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,7 +17,7 @@ use super::{
     args::Whom,
     directory,
     failure::{Failure, reason},
-    text,
+    note, text,
 };
 
 /// How long the control plane may take to accept a connection.
@@ -51,6 +52,14 @@ impl Connection {
             },
             methods,
         };
+        if connection.target.is_plaintext()
+            && !loopback(&connection.target)
+            && stderr().is_terminal()
+        {
+            note(
+                "warning: http:// sends the token unencrypted; put TLS in front of the control plane and use https://",
+            );
+        }
         connection.reach().await?;
         Ok(connection)
     }
@@ -119,11 +128,7 @@ fn token(whom: &Whom, target: &Target) -> Result<String, Failure> {
     if let Some(token) = from_environment() {
         return checked(&token, "in TURBOPANEL_TOKEN".to_owned());
     }
-    let loopback = match target.ip() {
-        Some(ip) => ip.is_loopback(),
-        None => target.host() == "localhost",
-    };
-    if !loopback {
+    if !loopback(target) {
         return Err(Failure::NoToken {
             url: whom.url.clone(),
             looked_in: None,
@@ -149,6 +154,13 @@ fn token(whom: &Whom, target: &Target) -> Result<String, Failure> {
             })
         }
         result => result,
+    }
+}
+
+fn loopback(target: &Target) -> bool {
+    match target.ip() {
+        Some(ip) => ip.is_loopback(),
+        None => target.host() == "localhost",
     }
 }
 
