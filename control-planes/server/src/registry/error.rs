@@ -1,6 +1,10 @@
 //! What the registry refuses.
 
+use super::name::tame;
 use crate::store::StoreError;
+
+/// Characters of a foreign name that an error repeats, at most.
+const SHOWN: usize = 64;
 
 /// What the registry refuses. Mapped to statuses in [`crate::services::error`].
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,18 @@ pub enum RegistryError {
     /// The state could not be written.
     #[error("the state could not be written")]
     Store(#[from] StoreError),
+}
+
+impl RegistryError {
+    /// There is no agent of this name, which came from outside.
+    pub fn agent_unknown(name: &str) -> Self {
+        Self::AgentUnknown(tame(name, SHOWN))
+    }
+
+    /// There is no token of this id, which came from outside.
+    pub fn token_unknown(id: &str) -> Self {
+        Self::TokenUnknown(tame(id, SHOWN))
+    }
 }
 
 /// Why a token is not let in.

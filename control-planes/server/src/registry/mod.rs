@@ -104,7 +104,7 @@ impl Registry {
     pub async fn revoke_token(&self, id: &str) -> Result<u32, RegistryError> {
         let _alone = self.changing.lock().await;
         let token = self.tokens.find(id);
-        let token = token.ok_or_else(|| RegistryError::TokenUnknown(id.to_owned()))?;
+        let token = token.ok_or_else(|| RegistryError::token_unknown(id))?;
         let now = SystemTime::now();
         self.store.revoke_token(id.to_owned(), now).await?;
         let ended = token.revoke(now);
@@ -115,7 +115,7 @@ impl Registry {
     pub async fn remove_agent(&self, name: &str) -> Result<u32, RegistryError> {
         let _alone = self.changing.lock().await;
         let agent = self.agents.find(name);
-        let agent = agent.ok_or_else(|| RegistryError::AgentUnknown(name.to_owned()))?;
+        let agent = agent.ok_or_else(|| RegistryError::agent_unknown(name))?;
         if agent.remote.is_none() {
             return Err(RegistryError::AgentIsIntegrated);
         }

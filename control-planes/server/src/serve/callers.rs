@@ -12,7 +12,7 @@ use turbopanel_tunnel::{CallerLink, EndReason, Socket, Upgrading, upgrade};
 
 use super::{answers, doors::Doors};
 use crate::{
-    registry::{Agent, RegistryError, Token, name::tame},
+    registry::{Agent, RegistryError, Token},
     store::TokenKind,
 };
 
@@ -37,7 +37,7 @@ impl Doors {
             Some(name) => match self.registry.agents.find(name) {
                 Some(agent) => Some(agent),
                 None => {
-                    let error = RegistryError::AgentUnknown(tame(name, 64));
+                    let error = RegistryError::agent_unknown(name);
                     return answers::text(StatusCode::NOT_FOUND, &error.to_string());
                 }
             },

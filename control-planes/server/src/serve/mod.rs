@@ -135,6 +135,11 @@ impl Plane {
             agents = registry.agents.all().len(),
             "the control plane is ready"
         );
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                "other machines reach this port without encryption: put a TLS proxy in front of it where others share the network"
+            );
+        }
         let connections = TaskTracker::new();
         let accepting = listener::accept(listener, Arc::clone(&doors), connections.clone());
         let saving = async {

@@ -53,7 +53,7 @@ impl FleetService for Fleet {
     ) -> Result<Response<GetAgentResponse>, Status> {
         let name = request.into_inner().name;
         let agent = self.0.agents.find(&name);
-        let agent = agent.ok_or_else(|| CallError::from(RegistryError::AgentUnknown(name)))?;
+        let agent = agent.ok_or_else(|| CallError::from(RegistryError::agent_unknown(&name)))?;
         Ok(Response::new(GetAgentResponse {
             agent: Some(agent.snapshot().into()),
         }))

@@ -228,7 +228,7 @@ async fn wrong_tokens_are_slowed_and_right_ones_are_not() {
     let began = Instant::now();
     plane.agent("local").await;
     assert!(
-        began.elapsed() < Duration::from_millis(250),
+        began.elapsed() < Duration::from_millis(1500),
         "{:?}",
         began.elapsed()
     );

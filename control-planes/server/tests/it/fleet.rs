@@ -142,6 +142,21 @@ async fn what_is_known_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_endless_name_gets_a_short_error() {
+    let plane = TestPlane::start().await;
+    let name = "x\u{1b}".repeat(500_000);
+    let request = GetAgentRequest { name: name.clone() };
+    let error = plane.fleet().get_agent(request).await.unwrap_err();
+    assert_eq!(reason(&error), "AGENT_UNKNOWN");
+    assert!(error.message().len() < 300 && !error.message().contains('\u{1b}'));
+    let error = plane
+        .fleet()
+        .remove_agent(RemoveAgentRequest { name })
+        .await;
+    assert_eq!(reason(&error.unwrap_err()), "AGENT_UNKNOWN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_an_integrated_agent_there_is_no_local() {
     let dir = tempfile::TempDir::new().unwrap();
     let mut config = turbopanel_control_plane::serve::ServeConfig::new(dir.path());
