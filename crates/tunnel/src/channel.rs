@@ -25,7 +25,7 @@ use tower_service::Service;
 
 pub use crate::body::ResponseBody;
 use crate::{
-    Methods,
+    Caller, Methods,
     body::Guard,
     error,
     frames::{OutFrame, RawFrame},
@@ -380,7 +380,11 @@ impl Service<Request<Body>> for Channel {
             let deadline = grpc_timeout(&parts.headers).map(|timeout| Instant::now() + timeout);
             let path = parts.uri.path().to_owned();
             let method = inner.methods.get(&path);
-            let call = Arc::new(Call::new(path, headers, method, inner.windows));
+            let caller = parts
+                .extensions
+                .get::<Caller>()
+                .map(|caller| Arc::clone(&caller.0));
+            let call = Arc::new(Call::new(path, headers, method, caller, inner.windows));
             let guard = Guard::new(channel, Arc::clone(&call));
             pump::start(&inner, &call, body).await?;
             let body = ResponseBody::new(guard, deadline);

@@ -26,6 +26,8 @@ pub(crate) struct Call {
     path: String,
     headers: Vec<Header>,
     method: Method,
+    /// On whose behalf; a relay replaces what a caller's own link says.
+    caller: Option<Arc<str>>,
     state: Mutex<State>,
 }
 
@@ -62,12 +64,14 @@ impl Call {
         path: String,
         headers: Vec<Header>,
         method: Method,
+        caller: Option<Arc<str>>,
         (first_window, max_window): (u64, u64),
     ) -> Self {
         Self {
             path,
             headers,
             method,
+            caller,
             state: Mutex::new(State {
                 id: Instance::random(),
                 stream: 0,
@@ -145,7 +149,7 @@ impl Call {
             received: state.answer.received(),
             limit: state.answer.granted(),
             again,
-            caller: String::new(),
+            caller: self.caller.as_deref().unwrap_or_default().to_owned(),
             no_side_effects: self.method.no_side_effects,
         };
         let frame = OutFrame::new(state.stream, Kind::Command(command));
