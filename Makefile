@@ -49,7 +49,7 @@ contract: ## Take the contract in proto/ as released: from then on it may only g
 test: check ## The gate, every test, the demo and the README's examples.
 	@scripts/engine.sh image
 	@scripts/grpcurl.sh >/dev/null
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 	@$(MAKE) --no-print-directory demo
 	@$(MAKE) --no-print-directory examples
 
