@@ -45,6 +45,15 @@ pub struct With {
     agent: Option<String>,
 }
 
+impl With {
+    pub fn token(token: &str) -> Self {
+        Self {
+            token: Some(token.to_owned()),
+            agent: None,
+        }
+    }
+}
+
 impl Interceptor for With {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(token) = &self.token {
