@@ -395,3 +395,56 @@ async fn drivers_are_told_apart() {
         proto::ErrorReason::InvalidField.as_str_name()
     );
 }
+
+#[tokio::test]
+async fn a_busy_follow_loses_nothing_when_it_turns_quiet() {
+    let script = "seq 50000; read a; echo quiet; read a; seq 50000; read a; echo last";
+    let container = TestContainer::create(&["-i"], &["sh", "-c", script]);
+    docker(None, &["start", &container.name]);
+    let mut input = std::process::Command::new("docker")
+        .args(["attach", "--sig-proxy=false", &container.name])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut typed = input.stdin.take().unwrap();
+    let request = StreamLogsRequest {
+        follow: true,
+        ..of(&container.name)
+    };
+    let mut events = open(&LogApi::new(engine()), request).await.unwrap();
+    let mut lines: Vec<String> = Vec::new();
+    let mut until = async |count: usize| {
+        while lines.len() < count {
+            let next = tokio::time::timeout(Duration::from_secs(20), events.next()).await;
+            let Some(Event::Batch(batch)) = next.unwrap().unwrap().unwrap().event else {
+                panic!("ended after {} lines", lines.len());
+            };
+            lines.extend(text(&batch.lines));
+        }
+        lines.last().cloned().unwrap()
+    };
+    use std::io::Write;
+    for (count, last) in [
+        (50_000, "50000"),
+        (50_001, "quiet"),
+        (100_001, "50000"),
+        (100_002, "last"),
+    ] {
+        assert_eq!(until(count).await, last);
+        if last != "last" {
+            typed.write_all(b"\n").unwrap();
+        }
+    }
+    let end = events.next().await.unwrap().unwrap().event;
+    assert!(matches!(end, Some(Event::End(end)) if end.reason() == Reason::ContainerEnded));
+    drop(typed);
+    let _ = input.wait();
+    assert!(
+        lines
+            .iter()
+            .take(50_000)
+            .enumerate()
+            .all(|(n, line)| *line == (n + 1).to_string())
+    );
+}
