@@ -14,3 +14,4 @@ mod echo;
 mod hostile;
 mod kinds;
 mod rig;
+mod vectors;
