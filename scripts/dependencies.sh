@@ -23,7 +23,7 @@ done
 
 # cargo-deny adds licences, sources and, unless OFFLINE is set, advisories.
 if command -v cargo-deny >/dev/null; then
-    cargo deny --workspace --locked check bans licenses sources ${OFFLINE:+--hide-inclusion-graph}
+    cargo deny --workspace --locked check bans licenses sources
     [ -n "${OFFLINE:-}" ] || cargo deny --workspace --locked check advisories
 else
     echo "dependencies: bans hold. Licences and advisories are checked where cargo-deny is installed (cargo install --locked cargo-deny)." >&2
