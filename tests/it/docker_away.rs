@@ -290,3 +290,41 @@ async fn an_engine_goes_hangs_and_comes_back() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn refused_access_is_told_with_its_mend() {
+    const DROPPED: &str = "TURBOPANEL_TEST_DROPPED";
+    if std::env::var_os(DROPPED).is_none() {
+        // Root passes over permissions: this test again, without that.
+        let output = std::process::Command::new("setpriv")
+            .args(["--bounding-set", "-dac_override,-dac_read_search", "--"])
+            .arg(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "docker_away::refused_access_is_told_with_its_mend",
+            ])
+            .env(DROPPED, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+        return;
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("d.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let engine = Engine::new(EngineAddress::Unix(path));
+    let status = list(&engine).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+    assert_eq!(reason(&status), "ENGINE_ACCESS_DENIED");
+    assert!(
+        status.message().contains("-v /var/run/docker.sock"),
+        "{status:?}"
+    );
+    assert!(!engine.status().await.reachable);
+}

@@ -53,7 +53,7 @@ pub async fn all(request: StreamLogsRequest) -> (Vec<LogLine>, Reason) {
 }
 
 /// A container that has printed and ended.
-fn ended(options: &[&str], script: &str) -> TestContainer {
+pub fn ended(options: &[&str], script: &str) -> TestContainer {
     let container = TestContainer::run(options, &["sh", "-c", script]);
     docker(None, &["wait", &container.name]);
     container
@@ -201,111 +201,6 @@ async fn a_follow_ends_when_its_time_is_over() {
     assert!(lines.iter().all(|line| line.time_unix_nano < until));
 }
 
-/// Bytes that blind a decoder that guesses.
-const HOSTILE: &str =
-    r"printf '\001\000\000\000\177\377\377\377'; for i in $(seq 20); do echo line $i; done";
-
-#[tokio::test]
-async fn hostile_bytes_hide_nothing() {
-    for options in [
-        &[][..],
-        &["-t"],
-        &["--log-driver=local"],
-        &["--log-driver=local", "-t"],
-    ] {
-        let container = ended(options, HOSTILE);
-        let (lines, _) = all(of(&container.name)).await;
-        assert_eq!(lines.len(), 20, "{options:?}");
-        let first = b"\x01\0\0\0\x7f\xff\xff\xffline 1";
-        // json-file itself keeps text only.
-        let replaced = String::from_utf8_lossy(first);
-        let content = lines[0].content.trim_ascii_end();
-        let kept = content == first
-            || (content == replaced.as_bytes() && !options.contains(&"--log-driver=local"));
-        assert!(kept, "{options:?}: {content:02x?}");
-        for (n, line) in lines.iter().enumerate().skip(1) {
-            assert_eq!(
-                line.content.trim_ascii_end(),
-                format!("line {}", n + 1).as_bytes()
-            );
-            assert!(!line.partial);
-        }
-    }
-}
-
-#[tokio::test]
-async fn long_lines_come_in_pieces_and_stay_whole() {
-    for options in [&[][..], &["-t"][..]] {
-        let script = "head -c 100000 /dev/zero | tr '\\0' a; echo; echo next";
-        let container = ended(options, script);
-        let (lines, _) = all(of(&container.name)).await;
-        assert!(
-            lines
-                .iter()
-                .all(|line| line.content.len() <= 16 << 10 && line.time_unix_nano > 0)
-        );
-        let (next, long) = lines.split_last().unwrap();
-        assert_eq!(next.content.trim_ascii_end(), b"next");
-        let (last, parts) = long.split_last().unwrap();
-        assert!(
-            !last.partial && parts.iter().all(|line| line.partial),
-            "{options:?}"
-        );
-        let joined: Vec<u8> = long.iter().flat_map(|line| line.content.to_vec()).collect();
-        let joined = joined.trim_ascii_end();
-        assert_eq!(joined.len(), 100_000);
-        assert!(joined.iter().all(|byte| *byte == b'a'));
-    }
-}
-
-/// This process's memory, in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    line.split_whitespace()
-        .next()
-        .unwrap()
-        .parse::<usize>()
-        .unwrap()
-        << 10
-}
-
-#[tokio::test]
-async fn a_line_without_end_costs_no_memory() {
-    let container = ended(&[], "head -c 100000000 /dev/zero | tr '\\0' a");
-    let mut events = open(&LogApi::new(engine()), of(&container.name))
-        .await
-        .unwrap();
-    let before = resident();
-    let (mut bytes, mut most) = (0, 0);
-    while let Some(event) = events.next().await {
-        if let Event::Batch(batch) = event.unwrap().event.unwrap() {
-            assert!(
-                batch
-                    .lines
-                    .iter()
-                    .all(|line| line.partial && line.content.len() <= 16 << 10)
-            );
-            bytes += batch
-                .lines
-                .iter()
-                .map(|line| line.content.len())
-                .sum::<usize>();
-            most = most.max(resident());
-        }
-    }
-    assert_eq!(bytes, 100_000_000);
-    // Other tests share this process: far below the 100 MB is enough to tell.
-    assert!(
-        most.saturating_sub(before) < 40 << 20,
-        "{} MiB",
-        (most - before) >> 20
-    );
-}
-
 /// The engine's open files, as its own host sees them.
 fn engine_files(address: &std::path::Path) -> usize {
     let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
@@ -393,5 +288,58 @@ async fn drivers_are_told_apart() {
     assert_eq!(
         reason(&hostile),
         proto::ErrorReason::InvalidField.as_str_name()
+    );
+}
+
+#[tokio::test]
+async fn a_busy_follow_loses_nothing_when_it_turns_quiet() {
+    let script = "seq 50000; read a; echo quiet; read a; seq 50000; read a; echo last";
+    let container = TestContainer::create(&["-i"], &["sh", "-c", script]);
+    docker(None, &["start", &container.name]);
+    let mut input = std::process::Command::new("docker")
+        .args(["attach", "--sig-proxy=false", &container.name])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut typed = input.stdin.take().unwrap();
+    let request = StreamLogsRequest {
+        follow: true,
+        ..of(&container.name)
+    };
+    let mut events = open(&LogApi::new(engine()), request).await.unwrap();
+    let mut lines: Vec<String> = Vec::new();
+    let mut until = async |count: usize| {
+        while lines.len() < count {
+            let next = tokio::time::timeout(Duration::from_secs(20), events.next()).await;
+            let Some(Event::Batch(batch)) = next.unwrap().unwrap().unwrap().event else {
+                panic!("ended after {} lines", lines.len());
+            };
+            lines.extend(text(&batch.lines));
+        }
+        lines.last().cloned().unwrap()
+    };
+    use std::io::Write;
+    for (count, last) in [
+        (50_000, "50000"),
+        (50_001, "quiet"),
+        (100_001, "50000"),
+        (100_002, "last"),
+    ] {
+        assert_eq!(until(count).await, last);
+        if last != "last" {
+            typed.write_all(b"\n").unwrap();
+        }
+    }
+    let end = events.next().await.unwrap().unwrap().event;
+    assert!(matches!(end, Some(Event::End(end)) if end.reason() == Reason::ContainerEnded));
+    drop(typed);
+    let _ = input.wait();
+    assert!(
+        lines
+            .iter()
+            .take(50_000)
+            .enumerate()
+            .all(|(n, line)| *line == (n + 1).to_string())
     );
 }

@@ -13,6 +13,7 @@ mod contract;
 mod docker_away;
 mod docker_containers;
 mod docker_exec;
+mod docker_log_hostile;
 mod docker_logs;
 mod docker_relay;
 mod docker_support;
