@@ -83,10 +83,10 @@ async fn follow(
             Ok(()) => return output.finish().await,
             Err(Failure::Refused(status)) if started && goes_on(&status, args.follow) => {
                 if stderr().is_terminal() {
-                    note(&format!(
-                        "{}; the log goes on when it can",
-                        status.message()
-                    ));
+                    note(match reason(&status).as_deref() {
+                        Some("CALL_LOST") => "the log was cut; it goes on after its last line",
+                        _ => status.message(),
+                    });
                 }
             }
             Err(failure) => {

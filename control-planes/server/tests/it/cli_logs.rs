@@ -13,8 +13,9 @@ use crate::cli_server::{Container, Server, finish_bytes, signal, wait};
 #[test]
 fn logs_are_what_was_printed() {
     let server = Server::start();
-    let container =
-        Container::run("echo to-err >&2; head -c 50000 /dev/zero | tr '\\0' x; echo; echo last");
+    let container = Container::run(
+        "echo to-err >&2; sleep 0.5; head -c 50000 /dev/zero | tr '\\0' x; echo; echo last",
+    );
     container.wait();
     let place = container.at("local");
     let output = finish_bytes(&mut server.command(&["logs", &place]), b"");

@@ -209,7 +209,14 @@ impl Container {
     }
 
     pub fn run_with(flags: &[&str], script: &str) -> Self {
-        let mut args = vec!["run", "-d", "--label", "turbopanel.test=cli"];
+        let mut args = vec![
+            "run",
+            "-d",
+            "--label",
+            "turbopanel.test=cli",
+            "--network",
+            "none",
+        ];
         args.extend(flags);
         args.extend([IMAGE, "sh", "-c", script]);
         let output = Command::new("docker").args(&args).output().unwrap();
