@@ -99,6 +99,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     {
         tracing::warn!("some calls had to be cut off");
     }
+    // Commands in containers that lost their caller are being killed.
+    let _ = tokio::time::timeout(Duration::from_secs(1), agent.engine().drained()).await;
     tracing::info!("stopped");
     ended
 }

@@ -26,7 +26,16 @@ const LIVENESS: &str = "/grpc.health.v1.Health/";
 /// Lets in whoever shows the token.
 #[derive(Clone)]
 pub struct Auth {
-    expected: Option<Arc<Expected>>,
+    door: Door,
+}
+
+#[derive(Clone)]
+enum Door {
+    /// No token is set: the port is bound to loopback, and everybody there may call.
+    Open,
+    Guarded(Arc<Expected>),
+    /// A token is set but cannot be compared: nobody is let in.
+    Shut,
 }
 
 struct Expected {
@@ -37,24 +46,25 @@ struct Expected {
 }
 
 impl Auth {
-    /// Asks for this token. Without one the port is bound to loopback, and everybody there may call.
+    /// Asks for this token, if there is one.
     pub fn new(token: Option<&Secret>) -> Self {
-        let expected = token.and_then(|token| {
-            let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?;
-            let tag = hmac::sign(&key, token.reveal().as_bytes());
-            Some(Arc::new(Expected {
+        let Some(token) = token else {
+            return Self { door: Door::Open };
+        };
+        let door = match hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()) {
+            Ok(key) => Door::Guarded(Arc::new(Expected {
+                tag: hmac::sign(&key, token.reveal().as_bytes()),
                 key,
-                tag,
                 failures: AtomicU32::new(0),
-            }))
-        });
-        // No random numbers, no key, no comparison: refuse rather than let everybody in.
-        if token.is_some() && expected.is_none() {
-            tracing::error!(
-                "the operating system gives no random numbers; the local port answers nobody"
-            );
-        }
-        Self { expected }
+            })),
+            Err(_) => {
+                tracing::error!(
+                    "the operating system gives no random numbers; the local port answers nobody"
+                );
+                Door::Shut
+            }
+        };
+        Self { door }
     }
 }
 
@@ -81,7 +91,7 @@ impl<S> Layer<S> for Auth {
     fn layer(&self, inner: S) -> Authenticated<S> {
         Authenticated {
             inner,
-            expected: self.expected.clone(),
+            door: self.door.clone(),
         }
     }
 }
@@ -90,7 +100,7 @@ impl<S> Layer<S> for Auth {
 #[derive(Clone)]
 pub struct Authenticated<S> {
     inner: S,
-    expected: Option<Arc<Expected>>,
+    door: Door,
 }
 
 impl<S> Service<Request<Body>> for Authenticated<S>
@@ -107,17 +117,18 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Some(expected) = &self.expected else {
-            return Box::pin(self.inner.call(request));
-        };
         if request.uri().path().starts_with(LIVENESS) {
             return Box::pin(self.inner.call(request));
         }
-        if expected.matches(&request) {
-            expected.failures.store(0, Ordering::Relaxed);
-            return Box::pin(self.inner.call(request));
-        }
-        let delay = expected.delay();
+        let delay = match &self.door {
+            Door::Open => return Box::pin(self.inner.call(request)),
+            Door::Guarded(expected) if expected.matches(&request) => {
+                expected.failures.store(0, Ordering::Relaxed);
+                return Box::pin(self.inner.call(request));
+            }
+            Door::Guarded(expected) => expected.delay(),
+            Door::Shut => Duration::from_secs(1),
+        };
         Box::pin(async move {
             tokio::time::sleep(delay).await;
             let message = "send the agent's token as metadata \"authorization: Bearer TOKEN\"";

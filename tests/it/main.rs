@@ -9,6 +9,10 @@
     clippy::disallowed_methods
 )]
 
+mod agent_binary;
+mod agent_commands;
+mod agent_doors;
+mod agent_support;
 mod contract;
 mod docker_away;
 mod docker_containers;

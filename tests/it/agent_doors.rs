@@ -1,0 +1,146 @@
+//! The agent's own port: who is let in, what reflection lists, and deadlines.
+
+use std::time::Duration;
+
+use tokio_stream::StreamExt;
+use tonic::{Code, Request};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+use tonic_types::StatusExt;
+use turbopanel_agent::proto::{
+    GetStatusRequest, ListContainersRequest, WatchStatusRequest,
+    agent_service_client::AgentServiceClient, container_service_client::ContainerServiceClient,
+};
+
+use crate::agent_support::{Agent, TOKEN};
+
+async fn services(agent: &Agent, token: Option<&str>) -> Result<Vec<String>, tonic::Status> {
+    let mut client = ServerReflectionClient::new(agent.connect(token).await);
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = client
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await?
+        .into_inner();
+    match answers.next().await.unwrap()?.message_response.unwrap() {
+        MessageResponse::ListServicesResponse(list) => Ok(list
+            .service
+            .into_iter()
+            .map(|service| service.name)
+            .collect()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a1_without_the_token_nothing_answers_but_liveness() {
+    let agent = Agent::start(&[("AGENT_TOKEN", TOKEN)]);
+    let listed = services(&agent, Some(TOKEN)).await.unwrap();
+    for service in [
+        "AgentService",
+        "CommandService",
+        "ContainerService",
+        "LogService",
+    ] {
+        let name = format!("turbopanel.agent.v1.{service}");
+        assert!(listed.contains(&name), "{listed:?}");
+        let mut health = HealthClient::new(agent.connect(None).await);
+        let answer = health
+            .check(HealthCheckRequest { service: name })
+            .await
+            .unwrap();
+        assert_eq!(answer.into_inner().status, 1);
+    }
+    assert!(
+        listed.contains(&"grpc.health.v1.Health".to_owned()),
+        "{listed:?}"
+    );
+    for wrong in [None, Some("wrong"), Some(""), Some(&TOKEN[1..])] {
+        let status = services(&agent, wrong).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+        let mut client = AgentServiceClient::new(agent.connect(wrong).await);
+        let status = client.get_status(GetStatusRequest {}).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+        let info = status.get_error_details().error_info().unwrap().clone();
+        assert_eq!(
+            (info.reason.as_str(), info.domain.as_str()),
+            ("TOKEN_REQUIRED", "turbopanel.dev")
+        );
+        // Every service, by a method that it has and one that it has not.
+        let mut containers = ContainerServiceClient::new(agent.connect(wrong).await);
+        let status = containers
+            .list_containers(ListContainersRequest::default())
+            .await
+            .unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+    }
+    assert!(!agent.log().contains(TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_is_what_the_machine_says() {
+    let agent = Agent::start(&[("AGENT_NAME", "web-7")]);
+    let mut client = AgentServiceClient::new(agent.connect(None).await);
+    let status = client
+        .get_status(GetStatusRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .status
+        .unwrap();
+    assert_eq!(
+        (status.name.as_str(), status.mode.as_str()),
+        ("web-7", "websocket")
+    );
+    assert_eq!(status.instance.len(), 32);
+    let engine = status.engine.unwrap();
+    assert!(
+        engine.reachable && !engine.version.is_empty() && engine.api_version.starts_with("1."),
+        "{engine:?}"
+    );
+    let host = status.host.unwrap();
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let total: u64 = memory.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert_eq!(host.memory_total_bytes, total * 1024);
+    assert!(host.disk_total_bytes > host.disk_available_bytes && host.cpus > 0);
+
+    let request = WatchStatusRequest {
+        interval: Some(Duration::from_secs(1).try_into().unwrap()),
+    };
+    let mut watched = client.watch_status(request).await.unwrap().into_inner();
+    for _ in 0..2 {
+        assert_eq!(
+            watched.next().await.unwrap().unwrap().status.unwrap().name,
+            "web-7"
+        );
+    }
+    let request = WatchStatusRequest {
+        interval: Some(Duration::from_millis(1).try_into().unwrap()),
+    };
+    let status = client.watch_status(request).await.unwrap_err();
+    assert_eq!(
+        status.get_error_details().error_info().unwrap().reason,
+        "INVALID_FIELD"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_ends_a_stream_too() {
+    let agent = Agent::start(&[]);
+    let mut client = AgentServiceClient::new(agent.connect(None).await);
+    let mut request = Request::new(WatchStatusRequest::default());
+    request.set_timeout(Duration::from_millis(300));
+    let mut watched = client.watch_status(request).await.unwrap().into_inner();
+    let status = loop {
+        match watched.next().await.expect("an error before the end") {
+            Ok(_) => {}
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+}
