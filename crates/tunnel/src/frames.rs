@@ -3,12 +3,12 @@
 //! A relay needs no more of a frame than its stream and its kind, so frames stay the bytes that they
 //! were; only an end of a call decodes them.
 
+use std::ops::Range;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::{
     Message,
-    encoding::{
-        WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint,
-    },
+    encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint},
 };
 
 use crate::proto::{Frame, frame::Kind};
@@ -39,6 +39,7 @@ impl From<prost::DecodeError> for Malformed {
 #[derive(Debug)]
 pub(crate) struct RawPacket {
     pub(crate) slot: u32,
+    whole: Bytes,
     rest: Bytes,
 }
 
@@ -47,6 +48,7 @@ impl RawPacket {
     pub(crate) fn parse(bytes: Bytes) -> Result<Self, Malformed> {
         let mut packet = Self {
             slot: 0,
+            whole: bytes.clone(),
             rest: bytes,
         };
         let mut ahead = packet.rest.clone();
@@ -60,9 +62,12 @@ impl RawPacket {
     /// Returns the next frame.
     pub(crate) fn next_frame(&mut self) -> Result<Option<RawFrame>, Malformed> {
         while self.rest.has_remaining() {
+            let start = self.position();
             let (tag, wire) = decode_key(&mut self.rest)?;
             if tag == FRAMES && wire == WireType::LengthDelimited {
-                return RawFrame::parse(take_delimited(&mut self.rest)?).map(Some);
+                let mut frame = RawFrame::parse(take_delimited(&mut self.rest)?)?;
+                frame.place = start..self.position();
+                return Ok(Some(frame));
             }
             if tag == SLOT {
                 return Err(Malformed);
@@ -73,9 +78,22 @@ impl RawPacket {
     }
 }
 
+impl RawPacket {
+    fn position(&self) -> usize {
+        self.whole.len() - self.rest.len()
+    }
+
+    /// The bytes of this part of the packet, as they came.
+    pub(crate) fn part(&self, place: Range<usize>) -> Bytes {
+        self.whole.slice(place)
+    }
+}
+
 /// A frame that is still bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct RawFrame {
+    /// Where in its packet it stands, tag and length included.
+    pub(crate) place: Range<usize>,
     pub(crate) stream: u32,
     /// The tag of the frame's kind; 0 when this version does not know it.
     pub(crate) kind: u32,
@@ -85,6 +103,7 @@ pub(crate) struct RawFrame {
 impl RawFrame {
     fn parse(bytes: Bytes) -> Result<Self, Malformed> {
         let mut frame = Self {
+            place: 0..0,
             stream: 0,
             kind: 0,
             bytes: bytes.clone(),
@@ -141,7 +160,8 @@ fn skip(wire: WireType, buf: &mut Bytes) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// A frame on its way out: made here, or relayed as it came.
+/// A frame on its way out: made here, or some of one call relayed as they came, each with its tag and
+/// length.
 #[derive(Clone, Debug)]
 pub(crate) enum OutFrame {
     Made(Box<Frame>),
@@ -163,36 +183,29 @@ impl OutFrame {
         }
     }
 
-    /// Encodes the frame.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        match self {
-            Self::Made(frame) => frame.encode_to_vec().into(),
-            Self::Relayed(bytes) => bytes,
-        }
-    }
-
     pub(crate) fn is_command(&self) -> bool {
         matches!(self, Self::Made(frame) if matches!(frame.kind, Some(Kind::Command(_))))
     }
 }
 
-/// Encodes a packet.
+/// Encodes a packet. What is relayed alone is not even copied.
 pub(crate) fn encode(slot: u32, frames: &[OutFrame]) -> Bytes {
-    let lens: usize = frames
-        .iter()
-        .map(OutFrame::encoded_len)
-        .map(|len| 1 + encoded_len_varint(len as u64) + len)
-        .sum();
-    let mut buf = BytesMut::with_capacity(lens + 6);
+    if let (0, [OutFrame::Relayed(bytes)]) = (slot, frames) {
+        return bytes.clone();
+    }
+    let room: usize = frames.iter().map(|frame| frame.encoded_len() + 6).sum();
+    let mut buf = BytesMut::with_capacity(room + 6);
     if slot != 0 {
         encode_key(SLOT, WireType::Varint, &mut buf);
         encode_varint(u64::from(slot), &mut buf);
     }
     for frame in frames {
-        encode_key(FRAMES, WireType::LengthDelimited, &mut buf);
-        encode_varint(frame.encoded_len() as u64, &mut buf);
         match frame {
-            OutFrame::Made(frame) => frame.encode_raw(&mut buf),
+            OutFrame::Made(frame) => {
+                encode_key(FRAMES, WireType::LengthDelimited, &mut buf);
+                encode_varint(frame.encoded_len() as u64, &mut buf);
+                frame.encode_raw(&mut buf);
+            }
             OutFrame::Relayed(bytes) => buf.put_slice(bytes),
         }
     }
@@ -227,7 +240,8 @@ mod tests {
         let frame = packet.next_frame().unwrap().unwrap();
         assert_eq!((frame.stream, frame.kind), (7, LOG));
         assert!(packet.next_frame().unwrap().is_none());
-        let again = encode(6, &[OutFrame::Relayed(frame.bytes)]);
+        let framed = packet.part(frame.place);
+        let again = encode(6, &[OutFrame::Relayed(framed)]);
         assert_eq!(again, encode(6, &[log(7, b"x")]));
     }
 

@@ -295,9 +295,7 @@ impl State {
                 continue;
             };
             let size = frame.encoded_len();
-            if let OutFrame::Relayed(_) = frame
-                && let Some(queued) = self.relayed.get_mut(&slot)
-            {
+            if let Some(queued) = self.relayed.get_mut(&slot) {
                 *queued = queued.saturating_sub(size);
                 if *queued == 0 {
                     self.relayed.remove(&slot);

@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{Arc, Mutex},
     time::{Instant, SystemTime},
 };
@@ -195,21 +196,16 @@ impl Remote {
                 }
             }
         };
+        if let Some(caller) = caller {
+            return relay_all(&caller, packet);
+        }
         while let Some(frame) = packet.next_frame().map_err(|error| error.to_string())? {
-            match &caller {
-                Some(_) if frame.stream == 0 => {}
-                Some(caller) => {
-                    if relay(caller, 0, frame).is_err() {
-                        caller.close(overloaded());
-                    }
-                }
-                None if frame.stream == 0 => {
-                    let kind = frame.decode().map_err(|error| error.to_string())?;
-                    if let Some(Kind::Heartbeat(heartbeat)) = kind {
-                        lock(&self.inner.state).heartbeat = Some(heartbeat);
-                    }
-                }
-                None => self.inner.channel.inner.receive(frame)?,
+            if frame.stream != 0 {
+                self.inner.channel.inner.receive(frame)?;
+            } else if let Some(Kind::Heartbeat(heartbeat)) =
+                frame.decode().map_err(|error| error.to_string())?
+            {
+                lock(&self.inner.state).heartbeat = Some(heartbeat);
             }
         }
         Ok(())
@@ -258,12 +254,13 @@ impl Remote {
                 }
                 continue;
             };
+            let (stream, class) = (frame.stream, class(&frame));
             let frame = if frame.kind == COMMAND {
                 stamp(frame, caller)?
             } else {
-                frame
+                OutFrame::Relayed(packet.part(frame.place))
             };
-            if relay(agent, slot, frame).is_err() {
+            if agent.push_relayed(slot, stream, class, frame).is_err() {
                 return Err("more is queued for the agent than its credit allows".to_owned());
             }
         }
@@ -296,29 +293,54 @@ impl Drop for Leaves<'_> {
     }
 }
 
-fn relay(outbox: &Outbox, slot: u32, frame: RawFrame) -> Result<(), crate::outbox::Overflow> {
-    let class = if frame.kind == LOG {
+fn class(frame: &RawFrame) -> CallClass {
+    if frame.kind == LOG {
         CallClass::Bulk
     } else {
         CallClass::Interactive
-    };
-    outbox.push_relayed(slot, frame.stream, class, OutFrame::Relayed(frame.bytes))
+    }
+}
+
+/// Relays an agent's packet to the caller whose it is. Frames of one call that stand side by side stay together.
+fn relay_all(caller: &Outbox, mut packet: RawPacket) -> Result<(), String> {
+    let mut run: Option<(u32, CallClass, Range<usize>)> = None;
+    loop {
+        let frame = packet.next_frame().map_err(|error| error.to_string())?;
+        match (&mut run, &frame) {
+            (Some((stream, of, place)), Some(frame))
+                if *stream == frame.stream
+                    && *of == class(frame)
+                    && place.end == frame.place.start =>
+            {
+                place.end = frame.place.end;
+                continue;
+            }
+            _ => {}
+        }
+        if let Some((stream, class, place)) = run.take()
+            && caller
+                .push_relayed(0, stream, class, OutFrame::Relayed(packet.part(place)))
+                .is_err()
+        {
+            caller.close(overloaded());
+        }
+        match frame {
+            Some(frame) if frame.stream == 0 => {}
+            Some(frame) => run = Some((frame.stream, class(&frame), frame.place)),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// Names the authenticated caller in a command.
-fn stamp(frame: RawFrame, caller: &str) -> Result<RawFrame, String> {
-    let (stream, kind) = (frame.stream, frame.kind);
+fn stamp(frame: RawFrame, caller: &str) -> Result<OutFrame, String> {
+    let stream = frame.stream;
     let Some(Kind::Command(mut command)) = frame.decode().map_err(|error| error.to_string())?
     else {
         return Err("a command is not one".to_owned());
     };
     command.caller = caller.to_owned();
-    let bytes = OutFrame::new(stream, Kind::Command(command)).into_bytes();
-    Ok(RawFrame {
-        stream,
-        kind,
-        bytes,
-    })
+    Ok(OutFrame::new(stream, Kind::Command(command)))
 }
 
 /// The agent is away: a new call is refused, one that runs waits for the next presence.
