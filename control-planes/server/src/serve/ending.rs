@@ -115,15 +115,17 @@ impl<E: Future<Output = Status>> http_body::Body for Bounded<E> {
         // First, so that a body that always has more cannot outlive its token.
         if let Poll::Ready(status) = this.ending.as_mut().poll(cx) {
             this.body = None;
-            let mut trailers = HeaderMap::new();
-            let result = status.add_header(&mut trailers);
-            return Poll::Ready(Some(result.map(|()| Frame::trailers(trailers))));
+            return Poll::Ready(Some(trailers(&status)));
         }
         let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
         if !matches!(&frame, Some(Ok(frame)) if frame.is_data()) {
             this.body = None;
         }
-        Poll::Ready(frame)
+        // hyper resets a stream whose body fails: the caller would see a broken connection, not why.
+        Poll::Ready(match frame {
+            Some(Err(status)) => Some(trailers(&status)),
+            frame => frame,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -135,4 +137,11 @@ impl<E: Future<Output = Status>> http_body::Body for Bounded<E> {
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
     }
+}
+
+/// A status as the end of an answer.
+fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers)?;
+    Ok(Frame::trailers(trailers))
 }

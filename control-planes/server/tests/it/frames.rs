@@ -22,7 +22,7 @@ use crate::{
     plane::{TestPlane, reason, within},
 };
 
-fn caller(plane: &TestPlane, token: &str, path: &str) -> Channel {
+pub fn caller(plane: &TestPlane, token: &str, path: &str) -> Channel {
     let target = Target::parse(&format!("http://{}", plane.address)).unwrap();
     let headers = DialHeaders {
         token: Some(token.to_owned()),
