@@ -64,7 +64,12 @@ impl Failure {
             Self::Url(_) | Self::Argument(_) => 2,
             Self::Unreachable { .. } | Self::Partly { .. } => 3,
             Self::Refused(status) => match reason(status).as_deref() {
-                Some("AGENT_OFFLINE" | "ENGINE_UNREACHABLE" | "AGENT_STOPPING") => 3,
+                Some(
+                    "AGENT_OFFLINE"
+                    | "AGENT_STOPPING"
+                    | "CONTROL_PLANE_STOPPING"
+                    | "ENGINE_UNREACHABLE",
+                ) => 3,
                 Some("CONTROL_PLANE_UNREACHABLE") if status.code() == Code::Unavailable => 3,
                 _ => 1,
             },

@@ -92,10 +92,12 @@ impl From<CallError> for Status {
                 Reason::ControlInvalidField,
                 vec![("field", "turbopanel-agent".to_owned())],
             ),
-            CallError::Unimplemented(_) => return Self::unimplemented(message),
-            CallError::DeadlinePassed => return Self::deadline_exceeded(message),
-            CallError::Stopping => return Self::unavailable(message),
-            CallError::TooManyRefusals => return Self::resource_exhausted(message),
+            CallError::Unimplemented(_) => (Code::Unimplemented, Reason::MethodUnknown, vec![]),
+            CallError::DeadlinePassed => (Code::DeadlineExceeded, Reason::DeadlinePassed, vec![]),
+            CallError::Stopping => (Code::Unavailable, Reason::ControlPlaneStopping, vec![]),
+            CallError::TooManyRefusals => {
+                (Code::ResourceExhausted, Reason::TooManyRefusals, vec![])
+            }
         };
         build(code, reason, message, variables)
     }
