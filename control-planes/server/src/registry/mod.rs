@@ -10,7 +10,7 @@ pub mod tokens;
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use turbopanel_tunnel::Methods;
 
 pub use agents::Agent;
@@ -30,6 +30,8 @@ pub struct Registry {
     store: Store,
     /// Changes of what exists happen one after the other.
     changing: Mutex<()>,
+    /// Counts revoked tokens and removed agents.
+    withdrawn: watch::Sender<u64>,
 }
 
 impl Registry {
@@ -51,8 +53,14 @@ impl Registry {
             tokens: tokens::Tokens::load(contents.tokens),
             store,
             changing: Mutex::new(()),
+            withdrawn: watch::Sender::new(0),
         };
         Ok((registry, closing))
+    }
+
+    /// Wakes whenever a token was revoked or an agent removed.
+    pub fn withdrawn(&self) -> watch::Receiver<u64> {
+        self.withdrawn.subscribe()
     }
 
     /// Makes a token. An agent's token also makes its agent known.
@@ -108,6 +116,7 @@ impl Registry {
         let now = SystemTime::now();
         self.store.revoke_token(id.to_owned(), now).await?;
         let ended = token.revoke(now);
+        self.withdraw();
         Ok(ended)
     }
 
@@ -126,7 +135,13 @@ impl Registry {
         for token in &tokens {
             token.revoke(now);
         }
+        self.withdraw();
         Ok(u32::try_from(tokens.len()).unwrap_or(u32::MAX))
+    }
+
+    fn withdraw(&self) {
+        self.withdrawn
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Writes what is remembered of an agent. A failure is logged: it must not keep the agent away.

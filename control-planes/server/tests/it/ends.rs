@@ -3,9 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use http::uri::PathAndQuery;
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
 use tokio_stream::StreamExt;
 use tonic::{Code, Request, Status, Streaming, client::Grpc};
 use tonic_prost::ProstCodec;
+use turbopanel_control_plane::proto::control::{RevokeTokenRequest, TokenKind};
 
 use crate::{
     echo::{Echo, FLOOD},
@@ -44,6 +48,18 @@ async fn begun(echo: &Echo, calls: usize) {
     .await;
 }
 
+async fn dropped(echo: &Echo, calls: usize) {
+    eventually("the handlers are dropped", async || {
+        echo.dropped.load(Ordering::SeqCst) == calls
+    })
+    .await;
+}
+
+async fn revoke(plane: &TestPlane, id: String) {
+    let request = RevokeTokenRequest { id };
+    plane.tokens().revoke_token(request).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_whose_agent_is_replaced_says_call_lost() {
     let plane = TestPlane::start().await;
@@ -58,4 +74,81 @@ async fn a_stream_whose_agent_is_replaced_says_call_lost() {
     let status = within(10, flood).await.unwrap();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert_eq!(reason(&status), "CALL_LOST");
+}
+
+/// A call over HTTP/2 whose answer nobody reads: its window is full soon.
+struct Unread {
+    _answer: http::Response<hyper::body::Incoming>,
+    _sender: hyper::client::conn::http2::SendRequest<Full<bytes::Bytes>>,
+    driving: tokio::task::JoinHandle<hyper::Result<()>>,
+}
+
+impl Unread {
+    async fn open(plane: &TestPlane, token: &str, path: &str) -> Self {
+        Self::open_with(plane, token, path, &[]).await
+    }
+
+    async fn open_with(
+        plane: &TestPlane,
+        token: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Self {
+        let stream = TcpStream::connect(plane.address).await.unwrap();
+        let mut http = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let http = http.initial_stream_window_size(1000);
+        let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await.unwrap();
+        let driving = tokio::spawn(connection);
+        let mut request = http::Request::post(format!("http://{}{path}", plane.address))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("turbopanel-agent", "web-2")
+            .header("authorization", format!("Bearer {token}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let message = Full::new(bytes::Bytes::from_static(&[0; 5]));
+        let answer = sender.send_request(request.body(message).unwrap());
+        let answer = within(10, answer).await.unwrap();
+        Self {
+            _answer: answer,
+            _sender: sender,
+            driving,
+        }
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.driving.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_does_not_read_is_ended_all_the_same() {
+    let plane = TestPlane::start().await;
+    let echo = Echo::default();
+    let (_agent, _) = plane.join("web-2", &echo).await;
+    let laptop = plane.create(TokenKind::Admin, "laptop").await;
+    let _unread = Unread::open(&plane, &laptop.secret, FLOOD.path()).await;
+    begun(&echo, 1).await;
+    revoke(&plane, laptop.token.unwrap().id).await;
+    dropped(&echo, 1).await;
+    // The deadline holds as well.
+    let late = [("grpc-timeout", "300m")];
+    let _unread = Unread::open_with(&plane, &plane.admin, FLOOD.path(), &late).await;
+    begun(&echo, 2).await;
+    dropped(&echo, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_never_pauses_ends_at_its_deadline() {
+    let plane = TestPlane::start().await;
+    let echo = Echo::default();
+    let (_agent, _) = plane.join("web-2", &echo).await;
+    let headers = [("grpc-timeout", "300m"), ("turbopanel-agent", "web-2")];
+    let status = within(20, plane.post(FLOOD.path(), &headers)).await;
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert_eq!(reason(&status), "DEADLINE_PASSED");
+    dropped(&echo, 1).await;
 }
