@@ -38,7 +38,7 @@ impl Doors {
                 Some(agent) => Some(agent),
                 None => {
                     let error = RegistryError::agent_unknown(name);
-                    return answers::text(StatusCode::NOT_FOUND, &error.to_string());
+                    return answers::error(StatusCode::NOT_FOUND, error.into());
                 }
             },
         };
