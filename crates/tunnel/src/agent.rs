@@ -12,7 +12,7 @@ use crate::{
     Server,
     frames::OutFrame,
     handshake::{Signer, introduce},
-    link::{EndReason, Side, drive},
+    link::{CloseCode, EndReason, Side, drive},
     outbox::Outbox,
     proto::{Heartbeat, Hello, Welcome, frame::Kind},
     socket::{Instance, Socket},
@@ -128,6 +128,10 @@ pub async fn agent_session(
         reason = driving => reason,
         never = beating => match never {},
     };
+    if matches!(&reason, EndReason::ClosedByPeer { code, .. } if *code == CloseCode::Revoked) {
+        // Nobody may go on with what runs.
+        server.inner.table.cancel_all();
+    }
     SessionEnd {
         redial_after,
         redial_spread: (welcome.redial_spread_ms > 0)

@@ -42,11 +42,17 @@ impl Registry {
         integrated: bool,
     ) -> Result<(Self, Closing), StoreError> {
         let (store, contents, closing) = Store::open(dir).await?;
-        let agents = agents::Agents::load(contents.agents, methods);
+        let valid = |token: &&TokenRecord| token.revoked_at.is_none();
+        let agents_tokens = contents.tokens.iter().filter(valid);
+        let admitted = agents_tokens
+            .filter(|token| token.kind == TokenKind::Agent)
+            .map(|token| token.name.clone())
+            .collect();
+        let agents = agents::Agents::load(contents.agents, &admitted, methods);
         if integrated {
             let mut local = AgentRecord::new(name::LOCAL.to_owned(), SystemTime::now());
             env!("CARGO_PKG_VERSION").clone_into(&mut local.version);
-            agents.insert(local, true);
+            agents.integrate(local);
         }
         let registry = Self {
             agents,
@@ -103,7 +109,7 @@ impl Registry {
             .insert_token(record.clone(), agent.clone())
             .await?;
         if let Some(agent) = agent {
-            self.agents.insert(agent, false);
+            self.agents.admit(agent);
         }
         Ok((self.tokens.insert(record), secret))
     }
@@ -116,6 +122,11 @@ impl Registry {
         let now = SystemTime::now();
         self.store.revoke_token(id.to_owned(), now).await?;
         let ended = token.revoke(now);
+        let is_last =
+            token.kind == TokenKind::Agent && self.tokens.of_agent(&token.name).is_empty();
+        if is_last && let Some(agent) = self.agents.shut_out(&token.name, now) {
+            self.save_agent(&agent).await;
+        }
         self.withdraw();
         Ok(ended)
     }

@@ -123,6 +123,9 @@ impl Calls {
     fn agent(&self, named: &str) -> Result<Target, CallError> {
         let unknown = || RegistryError::AgentUnknown(named.to_owned());
         let agent = self.registry.agents.find(named).ok_or_else(unknown)?;
+        if let Some(refusal) = agent.refusal() {
+            return Err(refusal.into());
+        }
         match (agent.remote.clone(), &self.integrated) {
             (Some(remote), _) => Ok(Target::Remote(agent, remote)),
             (None, Some(integrated)) => Ok(Target::Integrated(agent, integrated.clone())),

@@ -1,5 +1,5 @@
-//! The calls that run now, and what ends them besides their two ends: a revoked token, a removed agent,
-//! the deadline, a stop.
+//! The calls that run now, and what ends them besides their two ends: a revoked token, an agent that is
+//! removed or shut out, the deadline, a stop.
 //!
 //! Whoever ends a call takes the answer's body out of it at once. That does not wait for the caller: while one
 //! does not read, its HTTP/2 window is full and nobody polls the answer.
@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Status, body::Body};
 
 use crate::{
-    registry::{Agent, Refusal, RegistryError, Token},
+    registry::{Agent, Refusal, Token},
     services::error::CallError,
 };
 
@@ -66,9 +66,7 @@ impl Reach {
         if let Some(token) = self.token.as_ref().filter(|t| t.ended().is_cancelled()) {
             return Some(Refusal::Revoked(token.id.to_string()).into());
         }
-        let agent = self.agent.as_ref()?;
-        let removed = agent.removed().is_cancelled();
-        removed.then(|| RegistryError::AgentUnknown(agent.name.to_string()).into())
+        Some(self.agent.as_ref()?.refusal()?.into())
     }
 }
 
@@ -145,7 +143,7 @@ impl Live {
         }
     }
 
-    /// Ends the calls whose token was revoked or whose agent was removed, whenever there is such a change.
+    /// Ends the calls whose token was revoked or whose agent is lost, whenever there is such a change.
     pub(super) async fn watch(&self, mut withdrawn: watch::Receiver<u64>) {
         while withdrawn.changed().await.is_ok() {
             self.end(|entry| entry.reach.lost());

@@ -64,6 +64,11 @@ impl From<CallError> for Status {
             CallError::Registry(RegistryError::AgentUnknown(agent)) => {
                 (Code::NotFound, Reason::AgentUnknown, vec![("agent", agent)])
             }
+            CallError::Registry(RegistryError::AgentShutOut(agent)) => (
+                Code::FailedPrecondition,
+                Reason::AgentShutOut,
+                vec![("agent", agent)],
+            ),
             CallError::Registry(RegistryError::AgentIsIntegrated) => {
                 (Code::FailedPrecondition, Reason::AgentIsIntegrated, vec![])
             }

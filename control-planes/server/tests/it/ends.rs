@@ -9,10 +9,11 @@ use tokio::net::TcpStream;
 use tokio_stream::StreamExt;
 use tonic::{Code, Request, Status, Streaming, client::Grpc};
 use tonic_prost::ProstCodec;
-use turbopanel_control_plane::proto::control::{RevokeTokenRequest, TokenKind};
+use turbopanel_control_plane::proto::control::{RemoveAgentRequest, RevokeTokenRequest, TokenKind};
 
 use crate::{
-    echo::{Echo, FLOOD},
+    echo::{Echo, FLOOD, HANG},
+    frames::caller,
     plane::{TestAgent, TestPlane, eventually, reason, within},
 };
 
@@ -74,6 +75,112 @@ async fn a_stream_whose_agent_is_replaced_says_call_lost() {
     let status = within(10, flood).await.unwrap();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert_eq!(reason(&status), "CALL_LOST");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoking_an_agents_token_ends_the_calls_through_it() {
+    let plane = TestPlane::start().await;
+    let echo = Echo::default();
+    let (agent, token) = plane.join("web-2", &echo).await;
+    let grpc = || plane.client(Some(&plane.admin), Some("web-2"));
+    let frames = || caller(&plane, &plane.admin, "/client/connect?agent=web-2");
+    let calls = [
+        tokio::spawn(status_of(grpc(), HANG)),
+        tokio::spawn(status_of(grpc(), FLOOD)),
+        tokio::spawn(status_of(frames(), HANG)),
+        tokio::spawn(status_of(frames(), FLOOD)),
+    ];
+    begun(&echo, 4).await;
+    revoke(&plane, token.token.unwrap().id).await;
+    for call in calls {
+        let status = within(5, call).await.unwrap();
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+        assert_eq!(reason(&status), "AGENT_SHUT_OUT");
+        assert!(status.message().contains("token create web-2"), "{status}");
+    }
+    dropped(&echo, 4).await;
+    agent.ended(5).await;
+    // The same for new calls, until there is a new token.
+    for status in [
+        within(5, status_of(grpc(), HANG)).await,
+        within(5, status_of(frames(), HANG)).await,
+    ] {
+        assert_eq!(reason(&status), "AGENT_SHUT_OUT", "{status}");
+    }
+    let token = plane.create(TokenKind::Agent, "web-2").await;
+    let status = within(5, status_of(grpc(), HANG)).await;
+    assert_eq!(reason(&status), "AGENT_OFFLINE", "{status}");
+    let _agent = TestAgent::dial(plane.address, &token.secret, &echo)
+        .await
+        .unwrap();
+    let _call = tokio::spawn(status_of(frames(), HANG));
+    begun(&echo, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_wait_for_an_agent_end_with_its_token() {
+    let plane = TestPlane::start().await;
+    let echo = Echo::default();
+    let (agent, token) = plane.join("web-2", &echo).await;
+    let calls = [
+        tokio::spawn(status_of(
+            plane.client(Some(&plane.admin), Some("web-2")),
+            HANG,
+        )),
+        tokio::spawn(status_of(
+            caller(&plane, &plane.admin, "/client/connect?agent=web-2"),
+            HANG,
+        )),
+    ];
+    begun(&echo, 2).await;
+    agent.stop();
+    eventually("the agent is away", async || {
+        !plane.agent("web-2").await.connected
+    })
+    .await;
+    revoke(&plane, token.token.unwrap().id).await;
+    for call in calls {
+        let status = within(5, call).await.unwrap();
+        assert_eq!(reason(&status), "AGENT_SHUT_OUT", "{status}");
+    }
+    // It is remembered over a restart.
+    let dir = plane.stop().await.unwrap();
+    let plane = TestPlane::start_in(dir.path()).await;
+    let client = plane.client(Some(&plane.admin), Some("web-2"));
+    let status = within(5, status_of(client, HANG)).await;
+    assert_eq!(reason(&status), "AGENT_SHUT_OUT", "{status}");
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_an_agent_ends_the_calls_through_it() {
+    let plane = TestPlane::start().await;
+    let echo = Echo::default();
+    let (_agent, _) = plane.join("web-2", &echo).await;
+    let calls = [
+        tokio::spawn(status_of(
+            plane.client(Some(&plane.admin), Some("web-2")),
+            FLOOD,
+        )),
+        tokio::spawn(status_of(
+            caller(&plane, &plane.admin, "/client/connect?agent=web-2"),
+            HANG,
+        )),
+    ];
+    let unread = Unread::open(&plane, &plane.admin, FLOOD.path()).await;
+    begun(&echo, 3).await;
+    let name = "web-2".to_owned();
+    let mut fleet = plane.fleet();
+    fleet
+        .remove_agent(RemoveAgentRequest { name })
+        .await
+        .unwrap();
+    for call in calls {
+        let status = within(5, call).await.unwrap();
+        assert_eq!(status.code(), Code::NotFound, "{status}");
+    }
+    dropped(&echo, 3).await;
+    drop(unread);
 }
 
 /// A call over HTTP/2 whose answer nobody reads: its window is full soon.
