@@ -120,6 +120,11 @@ fn final_status(error: &DialError) -> Option<Status> {
         426 => Code::FailedPrecondition,
         _ => return None,
     };
+    if let Some(status) = refusal.grpc_status.as_deref()
+        && status.code() != Code::Ok
+    {
+        return Some(status.clone());
+    }
     let message = if refusal.message.is_empty() {
         format!("{error}; {}", error.mend())
     } else {

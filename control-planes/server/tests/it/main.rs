@@ -17,6 +17,7 @@ mod cli_logs;
 mod cli_server;
 mod doors;
 mod echo;
+mod ends;
 mod fleet;
 mod forward;
 mod frames;
