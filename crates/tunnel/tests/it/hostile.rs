@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use turbopanel_tunnel::{
     AgentHello, CloseCode, DialError, DialHeaders, EndReason, Instance, Server, Settings, Socket,
     agent_session, dial,
-    proto::{Command, Data, Frame, Packet, ResetCode, frame::Kind},
+    proto::{Command, Data, Detach, Frame, Packet, ResetCode, frame::Kind},
 };
 
 use crate::{
     echo::{Client, Echo, methods, until},
-    rig::{Agent, Plane, connected, target},
+    rig::{Agent, Plane, caller, connected, target},
 };
 
 type Raw =
@@ -376,4 +376,20 @@ async fn a_caller_cannot_speak_for_the_connection_or_for_another() {
     ];
     ws.send(packet(frames)).await.unwrap();
     assert_eq!(client.number(3).await.unwrap().number, 3);
+
+    let own = own_plane().await;
+    let mut client = Client::new(caller(own.address, "/own"));
+    let mut notes = client.count("Follow", 0, 10).await.unwrap();
+    let revoked = Kind::Detach(Detach {
+        revoked: "tester".into(),
+    });
+    let mut ws = raw(&own, "/own").await;
+    ws.send(packet(vec![(0, revoked)])).await.unwrap();
+    let reading = async {
+        for _ in 0..100_000 {
+            notes.next().await.unwrap().unwrap();
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    read.expect("the call goes on");
 }
