@@ -127,6 +127,14 @@ impl Registry {
         if is_last && let Some(agent) = self.agents.shut_out(&token.name, now) {
             self.save_agent(&agent).await;
         }
+        if token.kind == TokenKind::Admin {
+            // Agents keep calls whose caller's link is gone.
+            for agent in self.agents.all() {
+                if let Some(remote) = &agent.remote {
+                    remote.revoke_caller(&token.id);
+                }
+            }
+        }
         self.withdraw();
         Ok(ended)
     }

@@ -55,13 +55,33 @@ impl Calls {
     /// Answers a call. `token` let the caller in; none for the few calls that need none.
     pub(super) async fn answer(
         &self,
+        request: Request<Body>,
+        token: Option<Arc<Token>>,
+    ) -> Response<Body> {
+        match self.target(&request) {
+            Ok(target) => self.answer_by(target, request, token).await,
+            Err(error) => Status::from(error).into_http(),
+        }
+    }
+
+    /// Has the integrated agent answer a call.
+    pub(super) async fn answer_locally(
+        &self,
+        request: Request<Body>,
+        token: Arc<Token>,
+    ) -> Response<Body> {
+        match self.agent(name::LOCAL) {
+            Ok(target) => self.answer_by(target, request, Some(token)).await,
+            Err(error) => Status::from(error).into_http(),
+        }
+    }
+
+    async fn answer_by(
+        &self,
+        target: Target,
         mut request: Request<Body>,
         token: Option<Arc<Token>>,
     ) -> Response<Body> {
-        let target = match self.target(&request) {
-            Ok(target) => target,
-            Err(error) => return Status::from(error).into_http(),
-        };
         if let Some(token) = &token {
             request
                 .extensions_mut()

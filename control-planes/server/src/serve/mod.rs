@@ -162,18 +162,21 @@ impl Plane {
         tracing::info!(grace = ?config.grace, "the control plane stops");
         doors.stopping.cancel();
         connections.close();
-        let integrated = async {
-            if let Some(integrated) = &doors.calls.integrated {
-                integrated.stop(config.grace).await;
+        let local = async {
+            if let Some(local) = &doors.local {
+                local.shutdown(config.grace).await;
             }
         };
         let (drained, (), ()) = tokio::join!(
             timeout(config.grace, connections.wait()),
             doors.frames.shutdown(config.grace),
-            integrated,
+            local,
         );
         let drained = drained.is_ok();
         doors.calls.live.stop();
+        if let Some(integrated) = &doors.calls.integrated {
+            integrated.stop().await;
+        }
         doors.stopped.cancel();
         doors.links.close();
         let closed = timeout(CLOSING, async {
@@ -217,15 +220,18 @@ async fn open(
         integrated,
         live: Arc::default(),
     });
-    let frames = {
+    let served = |local| {
         let calls = Arc::clone(&calls);
-        let service = service_fn(move |request| over_frames(Arc::clone(&calls), request));
-        Server::new(service, methods, Settings::default())
+        let service = service_fn(move |request| over_frames(Arc::clone(&calls), request, local));
+        Server::new(service, methods.clone(), Settings::default())
     };
+    let frames = served(false);
+    let local = calls.integrated.as_ref().map(|_| served(true));
     Ok(Arc::new(Doors {
         registry: Arc::clone(registry),
         calls,
         frames,
+        local,
         greeting: Greeting(PlaneHello {
             name: config.name.clone(),
             instance,
@@ -247,11 +253,15 @@ async fn open(
 async fn over_frames(
     calls: Arc<Calls>,
     request: Request<Body>,
+    local: bool,
 ) -> Result<http::Response<Body>, std::convert::Infallible> {
+    let refused = || Status::from(CallError::from(Refusal::Missing)).into_http();
     let caller = request.extensions().get::<Caller>();
     let token = caller.and_then(|caller| calls.registry.tokens.find(&caller.0));
     Ok(match token {
-        Some(token) if token.kind == TokenKind::Admin => calls.answer(request, Some(token)).await,
-        Some(_) | None => Status::from(CallError::from(Refusal::Missing)).into_http(),
+        Some(token) if token.kind != TokenKind::Admin => refused(),
+        Some(token) if local => calls.answer_locally(request, token).await,
+        Some(token) => calls.answer(request, Some(token)).await,
+        None => refused(),
     })
 }
