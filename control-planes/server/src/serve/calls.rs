@@ -6,11 +6,11 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, Request, Response, header};
 use tonic::{Status, body::Body, service::Routes};
 use tower::ServiceExt;
-use turbopanel_tunnel::{Caller, Remote, grpc_timeout};
+use turbopanel_tunnel::{Caller, Methods, Remote, grpc_timeout};
 
 use super::{
     integrated::Integrated,
-    live::{Live, Reach},
+    live::{Live, Terms},
 };
 use crate::{
     registry::{Agent, Registry, RegistryError, Token, name},
@@ -48,6 +48,8 @@ pub(super) struct Calls {
     pub(super) registry: Arc<Registry>,
     pub(super) own: Routes,
     pub(super) integrated: Option<Integrated>,
+    /// What every method says of itself.
+    pub(super) methods: Methods,
     pub(super) live: Arc<Live>,
 }
 
@@ -87,26 +89,33 @@ impl Calls {
                 .extensions_mut()
                 .insert(Caller(Arc::clone(&token.id)));
         }
-        let timeout = grpc_timeout(request.headers());
-        let mut reach = Reach { token, agent: None };
+        let path = request.uri().path();
+        // Health and reflection, which describe themselves not, only read.
+        let reads = self.methods.get(path).no_side_effects || path.starts_with("/grpc.");
+        let mut terms = Terms {
+            token,
+            agent: None,
+            timeout: grpc_timeout(request.headers()),
+            reads,
+        };
         match target {
             Target::Own => {
                 let answering = self.own.clone().oneshot(request);
                 let answering =
                     async move { Ok(answering.await.unwrap_or_else(|never| match never {})) };
-                self.live.run(reach, timeout, answering).await
+                self.live.run(terms, answering).await
             }
             Target::Integrated(agent, integrated) => {
-                reach.agent = Some(agent);
+                terms.agent = Some(agent);
                 strip(request.headers_mut());
                 let answering = async move { Ok(integrated.answer(request).await) };
-                self.live.run(reach, timeout, answering).await
+                self.live.run(terms, answering).await
             }
             Target::Remote(agent, remote) => {
-                reach.agent = Some(agent);
+                terms.agent = Some(agent);
                 strip(request.headers_mut());
                 let answering = remote.channel().oneshot(request);
-                self.live.run(reach, timeout, answering).await
+                self.live.run(terms, answering).await
             }
         }
     }

@@ -10,6 +10,9 @@ use std::{
 /// The port of a control plane unless told otherwise.
 pub const DEFAULT_PORT: u16 = 18282;
 
+/// How long running calls may go on after a stop was asked for, unless told otherwise.
+pub(super) const GRACE: Duration = Duration::from_secs(7);
+
 /// How a control plane serves.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
@@ -40,7 +43,7 @@ impl ServeConfig {
             public_url: None,
             docker_host: None,
             name: "turbopanel".to_owned(),
-            grace: Duration::from_secs(10),
+            grace: GRACE,
         }
     }
 }

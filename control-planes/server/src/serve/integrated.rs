@@ -17,7 +17,7 @@ use super::{ServeConfig, ServeError};
 use crate::registry::name::LOCAL;
 
 /// How long the agent's tasks may take to end after their calls.
-const CLOSING: Duration = Duration::from_secs(2);
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// The integrated agent. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -22,6 +22,7 @@ mod own;
 mod proof;
 mod reach;
 mod refusals;
+mod stop;
 
 use std::{
     net::SocketAddr,
@@ -31,7 +32,7 @@ use std::{
 };
 
 use http::Request;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, body::Body};
 use tower::service_fn;
@@ -57,8 +58,6 @@ pub const ADMIN_TOKEN_FILE: &str = "admin-token";
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// How often agents tell how they are, in seconds.
 const HEARTBEAT: u32 = 30;
-/// How long links may take to close in order.
-const CLOSING: Duration = Duration::from_secs(5);
 
 /// A control plane whose port is bound and whose state is open; [`Plane::serve`] runs it.
 #[derive(Debug)]
@@ -159,37 +158,7 @@ impl Plane {
             () = accepting => {}
             () = saving => {}
         }
-        tracing::info!(grace = ?config.grace, "the control plane stops");
-        doors.stopping.cancel();
-        connections.close();
-        let local = async {
-            if let Some(local) = &doors.local {
-                local.shutdown(config.grace).await;
-            }
-        };
-        let (drained, (), ()) = tokio::join!(
-            timeout(config.grace, connections.wait()),
-            doors.frames.shutdown(config.grace),
-            local,
-        );
-        let drained = drained.is_ok();
-        doors.calls.live.stop();
-        if let Some(integrated) = &doors.calls.integrated {
-            integrated.stop().await;
-        }
-        doors.stopped.cancel();
-        doors.links.close();
-        let closed = timeout(CLOSING, async {
-            connections.wait().await;
-            doors.links.wait().await;
-        });
-        let closed = closed.await.is_ok();
-        registry.save_uses().await;
-        drop(doors);
-        drop(registry);
-        // Tasks that did not end in time may still hold the store.
-        let saved = timeout(CLOSING, closing.closed()).await.is_ok();
-        tracing::info!(drained, closed, saved, "the control plane has stopped");
+        stop::stop(doors, connections, registry, closing).await;
         Ok(())
     }
 }
@@ -218,6 +187,7 @@ async fn open(
         registry: Arc::clone(registry),
         own: own::routes(registry, reach).await?,
         integrated,
+        methods: methods.clone(),
         live: Arc::default(),
     });
     let served = |local| {

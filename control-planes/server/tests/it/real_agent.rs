@@ -23,7 +23,7 @@ use turbopanel_control_plane::{
     },
     serve::ServeConfig,
 };
-use turbopanel_tunnel::{DialHeaders, Methods, Target, connect_caller};
+use turbopanel_tunnel::{Channel, DialHeaders, Methods, Target, connect_caller};
 
 use crate::{
     frames::{caller, caller_at},
@@ -151,10 +151,16 @@ async fn a_command_outlives_restarts_of_its_control_plane() {
 }
 
 /// Starts a command as this caller; its process id, and what it says further.
-async fn sleeper(channel: turbopanel_tunnel::Channel) -> (String, Streaming<RunCommandResponse>) {
+pub async fn sleeper(channel: Channel) -> (String, Streaming<RunCommandResponse>) {
     let steps = tokio_stream::once(shell("echo $$; exec sleep 600"));
     let mut commands = CommandServiceClient::new(channel);
-    let mut answer = commands.run_command(steps).await.unwrap().into_inner();
+    begun(commands.run_command(steps).await.unwrap().into_inner()).await
+}
+
+/// Waits for a command's first output, and returns it with what follows.
+pub async fn begun(
+    mut answer: Streaming<RunCommandResponse>,
+) -> (String, Streaming<RunCommandResponse>) {
     loop {
         let step = within(20, answer.next()).await.unwrap().unwrap().step;
         if let Some(Step::Stdout(pid)) = step {
