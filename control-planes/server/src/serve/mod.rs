@@ -86,6 +86,7 @@ impl Plane {
             .map_err(|error| ServeError::Methods(error.to_string()))?;
         let opened = Registry::open(&config.data_dir, methods, config.integrated_agent).await;
         let (registry, closing) = opened?;
+        let registry = Arc::new(registry);
         let failed = |source| ServeError::Bind {
             address: config.listen,
             source,
@@ -101,7 +102,7 @@ impl Plane {
             config,
             address,
             listener,
-            registry: Arc::new(registry),
+            registry,
             closing,
             integrated,
         })
