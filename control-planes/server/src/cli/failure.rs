@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    net::IpAddr,
     path::PathBuf,
 };
 
@@ -20,6 +21,10 @@ use super::{
 pub(crate) enum Failure {
     #[error("the URL of the control plane {0}")]
     Url(#[source] TargetError),
+    #[error(
+        "{host} is at the public address {ip}, and http:// would show the token to everybody on the way"
+    )]
+    Plaintext { host: String, ip: IpAddr },
     #[error("no token for {url}")]
     NoToken {
         url: String,
@@ -61,7 +66,7 @@ impl Failure {
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Url(_) | Self::Argument(_) => 2,
+            Self::Url(_) | Self::Plaintext { .. } | Self::Argument(_) => 2,
             Self::Unreachable { .. } | Self::Partly { .. } => 3,
             Self::Refused(status) => match reason(status).as_deref() {
                 Some(
@@ -101,6 +106,9 @@ impl Failure {
         let hint = match self {
             Self::Url(_) => {
                 "set it with --url or TURBOPANEL_URL, for example http://127.0.0.1:18282"
+            }
+            Self::Plaintext { .. } => {
+                "use https://, or allow it with --allow-plaintext or TURBOPANEL_ALLOW_PLAINTEXT=1"
             }
             Self::NoToken {
                 looked_in: Some(path),

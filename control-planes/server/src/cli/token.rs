@@ -1,12 +1,14 @@
 //! `turbopanel token`: lets agents and callers in, and shuts them out.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use tokio::{net::lookup_host, time::timeout};
 use turbopanel_control_plane::proto::control::{
     CreateTokenRequest, CreateTokenResponse, ListTokensRequest, RevokeTokenRequest, Token,
     TokenKind, token_service_client::TokenServiceClient,
 };
+use turbopanel_tunnel::{Target, is_private};
 
 use super::{
     colour::Colour,
@@ -19,6 +21,8 @@ use super::{
 };
 
 const PAGE: u32 = 1000;
+/// How long a name in a URL may take to be found.
+const LOOK_UP: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -62,6 +66,13 @@ pub(crate) async fn create(
         );
     } else {
         print(joining(&name, &made).as_bytes())?;
+    }
+    if !admin && agents_refuse(&made.control_plane_url).await {
+        note(
+            "note: that URL is http:// to a public address, which agents refuse: it would show the token to everybody on the way.\n      \
+             Mend: put TLS in front of the control plane and run turbopanel serve --public-url https://NAME,\n      \
+             or start the agent with AGENT_ALLOW_PLAINTEXT=1",
+        );
     }
     if made.loopback_only && !admin {
         note(
@@ -143,6 +154,18 @@ pub(crate) async fn revoke(connection: &Connection, id: String, json: bool) -> R
         ));
     }
     Ok(0)
+}
+
+/// Whether an agent would not send its token there, as far as this machine can tell.
+async fn agents_refuse(url: &str) -> bool {
+    let Some(target) = Target::parse(url).ok().filter(Target::is_plaintext) else {
+        return false;
+    };
+    let found = timeout(LOOK_UP, lookup_host((target.host(), target.port()))).await;
+    match found {
+        Ok(Ok(mut addresses)) => addresses.any(|address| !is_private(address.ip())),
+        Ok(Err(_)) | Err(_) => false,
+    }
 }
 
 /// The two ways to start the new agent.
