@@ -11,7 +11,7 @@ use tokio::{
     net::{TcpStream, lookup_host},
     time::timeout,
 };
-use tonic::Code;
+use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use turbopanel_control_plane::{proto, serve};
 use turbopanel_tunnel::{Channel, DialHeaders, Methods, Target, connect_caller, dial, is_private};
@@ -25,6 +25,8 @@ use super::{
 
 /// How long the control plane may take to accept a connection.
 const REACH: Duration = Duration::from_secs(10);
+/// How long an answer may take that is not a stream. Streams go on over cuts; people wait for answers.
+pub(crate) const ANSWER: Duration = Duration::from_secs(20);
 /// How long a cancelled call may take to be told to the other end.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Longer files are no tokens.
@@ -134,6 +136,13 @@ impl Connection {
         }
         failure
     }
+}
+
+/// A request whose answer must come within [`ANSWER`].
+pub(crate) fn prompt<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(ANSWER);
+    request
 }
 
 /// Returns when the other end knows of every cancel that was sent before, or after a short time.

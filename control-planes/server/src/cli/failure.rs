@@ -13,6 +13,7 @@ use turbopanel_tunnel::TargetError;
 
 use super::{
     colour::{self, Colour},
+    connection::ANSWER,
     directory, text,
 };
 
@@ -68,6 +69,7 @@ impl Failure {
         match self {
             Self::Url(_) | Self::Plaintext { .. } | Self::Argument(_) => 2,
             Self::Unreachable { .. } | Self::Partly { .. } => 3,
+            Self::Refused(status) if status.code() == Code::DeadlineExceeded => 3,
             Self::Refused(status) => match reason(status).as_deref() {
                 Some(
                     "AGENT_OFFLINE"
@@ -136,6 +138,9 @@ impl Failure {
             Self::Unreachable { .. } => {
                 "start one with `turbopanel serve`, or name another with --url or TURBOPANEL_URL"
             }
+            Self::Refused(status) if status.code() == Code::DeadlineExceeded => {
+                "what it did is not known; `turbopanel agents` tells whether the agent is connected"
+            }
             Self::Refused(status) => hint_of(&reason(status)?)?,
             Self::Cut => "what it did is not known; look before you run it again",
             _ => return None,
@@ -169,6 +174,10 @@ pub(crate) fn reason(status: &Status) -> Option<String> {
 
 fn sentence(status: &Status) -> String {
     match status.message() {
+        // Only the command line sets deadlines here.
+        _ if status.code() == Code::DeadlineExceeded => {
+            format!("no answer came within {} s", ANSWER.as_secs())
+        }
         "" if status.code() == Code::Unimplemented => {
             "the other end does not know this call: its version is not that of this program"
                 .to_owned()

@@ -12,7 +12,7 @@ use turbopanel_tunnel::{Target, is_private};
 
 use super::{
     colour::Colour,
-    connection::Connection,
+    connection::{Connection, prompt},
     failure::Failure,
     figures, moment, note,
     output::{print, print_json},
@@ -54,7 +54,7 @@ pub(crate) async fn create(
         kind: kind.into(),
         name: name.clone(),
     };
-    let made = client.create_token(request).await?.into_inner();
+    let made = client.create_token(prompt(request)).await?.into_inner();
     if json {
         // The two keys of an agent's token are a promise to programs.
         let whose = if admin { "name" } else { "agent" };
@@ -95,7 +95,7 @@ pub(crate) async fn list(connection: &Connection, all: bool, json: bool) -> Resu
             page_token,
             include_revoked: all,
         };
-        let page = client.list_tokens(request).await?.into_inner();
+        let page = client.list_tokens(prompt(request)).await?.into_inner();
         tokens.extend(page.tokens);
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -141,7 +141,7 @@ pub(crate) async fn revoke(connection: &Connection, id: String, json: bool) -> R
     let mut client = TokenServiceClient::new(connection.plane());
     let request = RevokeTokenRequest { id: id.clone() };
     let ended = client
-        .revoke_token(request)
+        .revoke_token(prompt(request))
         .await?
         .into_inner()
         .ended_connections;

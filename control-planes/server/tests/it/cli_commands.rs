@@ -4,7 +4,11 @@ use std::{os::unix::fs::PermissionsExt as _, process::Stdio};
 
 use tempfile::TempDir;
 
-use crate::cli_server::{Container, Server, finish, program};
+use crate::{
+    cli_server::{Container, Server, against, finish, program},
+    echo::Echo,
+    plane::{TestPlane, within},
+};
 
 #[test]
 fn a_new_operator_finds_the_way() {
@@ -299,6 +303,21 @@ fn a_line_that_the_new_server_would_refuse_is_told() {
     let server = Server::start_with(TempDir::new().unwrap(), "127.0.0.1:0", &url);
     let made = server.run(&["token", "create", "web-2"]);
     assert_eq!((made.code, made.err.as_str()), (0, ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_does_not_come_is_not_waited_for() {
+    let plane = TestPlane::start().await;
+    let (_agent, _) = plane.join("web-2", &Echo::default()).await;
+    let mut command = against(&plane, &["status", "web-2"]);
+    let running = tokio::task::spawn_blocking(move || finish(&mut command, b""));
+    let done = within(60, running).await.unwrap();
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(
+        done.err
+            .starts_with("error: no answer came within 20 s\nhint: "),
+        "{done:?}"
+    );
 }
 
 #[test]
