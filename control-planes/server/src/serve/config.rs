@@ -31,6 +31,8 @@ pub struct ServeConfig {
     pub name: String,
     /// How long running calls may go on after a stop was asked for.
     pub grace: Duration,
+    /// Connections at once, at most.
+    pub max_connections: usize,
 }
 
 impl ServeConfig {
@@ -44,6 +46,7 @@ impl ServeConfig {
             docker_host: None,
             name: "turbopanel".to_owned(),
             grace: GRACE,
+            max_connections: 16_384,
         }
     }
 }

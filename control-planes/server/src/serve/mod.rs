@@ -141,7 +141,12 @@ impl Plane {
             );
         }
         let connections = TaskTracker::new();
-        let accepting = listener::accept(listener, Arc::clone(&doors), connections.clone());
+        let accepting = listener::accept(
+            listener,
+            config.max_connections,
+            Arc::clone(&doors),
+            connections.clone(),
+        );
         doors.links.spawn({
             let (live, withdrawn) = (Arc::clone(&doors.calls.live), registry.withdrawn());
             let stopped = doors.stopped.clone();
