@@ -254,10 +254,22 @@ impl Remote {
         .await
     }
 
+    /// Has the agent cancel every call of a principal, those included whose link is gone. Links of
+    /// the principal that are still open can make new ones: end them first.
+    pub fn revoke_caller(&self, caller: &str) {
+        let mut state = lock(&self.inner.state);
+        // Of a slot of its own: an agent that does not know `revoked` has nothing to detach there.
+        let slot = state.new_slot();
+        if let Some(agent) = &state.agent {
+            let revoked = caller.to_owned();
+            let detach = Kind::Detach(Detach { revoked });
+            agent.push_first(slot, OutFrame::new(0, detach));
+        }
+    }
+
     fn join(&self, outbox: &Arc<Outbox>) -> u32 {
         let mut state = lock(&self.inner.state);
-        state.last_slot = state.last_slot.checked_add(1).unwrap_or(1);
-        let slot = state.last_slot;
+        let slot = state.new_slot();
         state.callers.insert(slot, Arc::clone(outbox));
         outbox.push_first(0, self.inner.channel.inner.presence.borrow().to_frame());
         slot
@@ -297,6 +309,13 @@ impl Remote {
     }
 }
 
+impl State {
+    fn new_slot(&mut self) -> u32 {
+        self.last_slot = self.last_slot.checked_add(1).unwrap_or(1);
+        self.last_slot
+    }
+}
+
 impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Remote")
@@ -330,7 +349,8 @@ impl Drop for Leaves<'_> {
         state.callers.remove(&self.slot);
         if let Some(agent) = &state.agent {
             agent.clear_slot(self.slot);
-            agent.push_first(self.slot, OutFrame::new(0, Kind::Detach(Detach {})));
+            let detach = Kind::Detach(Detach::default());
+            agent.push_first(self.slot, OutFrame::new(0, detach));
         }
     }
 }

@@ -50,6 +50,9 @@ pub(crate) struct Whom {
     /// [default: /var/lib/turbopanel for root, else turbopanel in the XDG state directory].
     #[arg(long, global = true, value_name = "DIR", env = "TURBOPANEL_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Sends the token over http:// to public addresses too, where everybody on the way sees it.
+    #[arg(long, global = true, env = "TURBOPANEL_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) allow_plaintext: bool,
     /// Prints JSON for programs (docs/cli.md describes it).
     #[arg(long, global = true)]
     pub(crate) json: bool,

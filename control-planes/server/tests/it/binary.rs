@@ -81,6 +81,30 @@ impl Drop for Served {
     }
 }
 
+#[test]
+fn as_many_files_may_be_open_as_the_system_allows() {
+    let dir = TempDir::new().unwrap();
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -Sn 256; exec \"$@\"", "sh"])
+        .args([env!("CARGO_BIN_EXE_turbopanel"), "serve"])
+        .args(["--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().expect("it starts").unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let numbers: Vec<_> = files.unwrap().split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "{limits}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_survive_kill_9_of_the_binary() {
     let dir = TempDir::new().unwrap();

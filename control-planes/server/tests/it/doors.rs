@@ -13,7 +13,7 @@ use turbopanel_control_plane::{
     serve::{Plane, ServeConfig},
 };
 
-use crate::plane::{TestPlane, reason, within};
+use crate::plane::{TestPlane, eventually, reason, within};
 
 /// All that reflection lists, as (service, method) paths.
 fn methods() -> Vec<String> {
@@ -257,6 +257,33 @@ async fn a_silent_connection_is_closed() {
     let mut rest = Vec::new();
     // Closed or reset: either way it ends.
     let _ = within(15, silent.read_to_end(&mut rest)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_too_many_is_told_to_come_again() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut config = ServeConfig::new(dir.path());
+    config.listen.set_port(0);
+    config.max_connections = 2;
+    let plane = TestPlane::start_as(config).await;
+    let first = TcpStream::connect(plane.address).await.unwrap();
+    let _second = TcpStream::connect(plane.address).await.unwrap();
+    for _ in 0..20 {
+        let answer = plane.get("/healthz", &[]).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer:?}");
+        assert!(
+            answer.contains("Retry-After: 5") && answer.ends_with("more connections\n"),
+            "{answer:?}"
+        );
+    }
+    drop(first);
+    eventually("there is room again", async || {
+        plane
+            .get("/healthz", &[])
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,5 +24,6 @@ mod frames;
 mod integrated;
 mod plane;
 mod real_agent;
+mod stops;
 mod store;
 mod tokens;

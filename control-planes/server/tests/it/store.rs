@@ -4,8 +4,10 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
+use futures_util::FutureExt;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use turbopanel_control_plane::{
@@ -15,15 +17,13 @@ use turbopanel_control_plane::{
 };
 use turbopanel_tunnel::Methods;
 
-use crate::plane::TestPlane;
+use crate::plane::{TestPlane, eventually};
 
 const CHILD: &str = "TURBOPANEL_TEST_STORE";
 
-async fn open(dir: &Path) -> Registry {
-    Registry::open(dir, Methods::default(), false)
-        .await
-        .unwrap()
-        .0
+async fn open(dir: &Path) -> Arc<Registry> {
+    let opened = Registry::open(dir, Methods::default(), false).await;
+    Arc::new(opened.unwrap().0)
 }
 
 async fn bind_error(dir: &Path) -> String {
@@ -102,7 +102,7 @@ async fn acknowledged_writes_survive_kill_9() {
         assert_eq!(checked, "ok");
         let closing = registry;
         drop(closing);
-        crate::plane::eventually("the directory is unlocked", async || {
+        eventually("the directory is unlocked", async || {
             std::fs::File::open(dir.path().join("lock"))
                 .unwrap()
                 .try_lock()
@@ -173,4 +173,74 @@ async fn a_directory_that_cannot_be_made_is_told() {
     std::fs::write(&file, "").unwrap();
     let error = bind_error(&file.join("state")).await;
     assert!(error.contains("--data-dir"), "{error}");
+}
+
+/// Begins a change, as a caller does, and goes away before it is acknowledged.
+fn begin_and_leave(change: impl Future) {
+    assert!(
+        change.now_or_never().is_none(),
+        "it was acknowledged at once"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_leaves_in_the_middle_of_a_change_leaves_it_whole() {
+    let dir = TempDir::new().unwrap();
+    let registry = open(dir.path()).await;
+    let (admin, secret) = registry
+        .create_token(TokenKind::Admin, "laptop")
+        .await
+        .unwrap();
+    registry
+        .create_token(TokenKind::Agent, "web-1")
+        .await
+        .unwrap();
+
+    begin_and_leave(registry.create_token(TokenKind::Agent, "web-2"));
+    eventually("the agent is known", async || {
+        registry.agents.find("web-2").is_some() && registry.tokens.count() == 3
+    })
+    .await;
+
+    begin_and_leave(registry.revoke_token(&admin.id));
+    eventually("the token is refused", async || {
+        let now = std::time::SystemTime::now();
+        let presented = Some(secret.reveal());
+        let tokens = &registry.tokens;
+        tokens
+            .authenticate(presented, TokenKind::Admin, now)
+            .is_err()
+    })
+    .await;
+
+    begin_and_leave(registry.remove_agent("web-1"));
+    eventually("the agent is gone", async || {
+        registry.agents.find("web-1").is_none()
+    })
+    .await;
+
+    // What was begun is on disk as well.
+    drop(registry);
+    let reopened = async || {
+        Registry::open(dir.path(), Methods::default(), false)
+            .await
+            .ok()
+    };
+    let mut again = None;
+    eventually("the store is closed", async || {
+        again = reopened().await;
+        again.is_some()
+    })
+    .await;
+    let (registry, _) = again.unwrap();
+    assert!(registry.agents.find("web-1").is_none());
+    assert!(registry.agents.find("web-2").is_some());
+    assert!(
+        registry
+            .tokens
+            .find(&admin.id)
+            .unwrap()
+            .revoked_at()
+            .is_some()
+    );
 }
