@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     DialError, SessionEnd,
-    link::{CloseCode, EndReason},
+    ending::{CloseCode, EndReason},
 };
 
 const SHORTEST: Duration = Duration::from_millis(250);

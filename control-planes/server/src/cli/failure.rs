@@ -64,7 +64,13 @@ impl Failure {
             Self::Url(_) | Self::Argument(_) => 2,
             Self::Unreachable { .. } | Self::Partly { .. } => 3,
             Self::Refused(status) => match reason(status).as_deref() {
-                Some("AGENT_OFFLINE" | "ENGINE_UNREACHABLE" | "AGENT_STOPPING") => 3,
+                Some(
+                    "AGENT_OFFLINE"
+                    | "AGENT_SHUT_OUT"
+                    | "AGENT_STOPPING"
+                    | "CONTROL_PLANE_STOPPING"
+                    | "ENGINE_UNREACHABLE",
+                ) => 3,
                 Some("CONTROL_PLANE_UNREACHABLE") if status.code() == Code::Unavailable => 3,
                 _ => 1,
             },
@@ -122,14 +128,7 @@ impl Failure {
             Self::Unreachable { .. } => {
                 "start one with `turbopanel serve`, or name another with --url or TURBOPANEL_URL"
             }
-            // Some sentences say it themselves.
-            Self::Refused(status)
-                if status.code() != Code::Unauthenticated
-                    && status.message().contains("`turbopanel ") =>
-            {
-                return None;
-            }
-            Self::Refused(status) => return hint_of(status).map(str::to_owned),
+            Self::Refused(status) => hint_of(&reason(status)?)?,
             Self::Cut => "what it did is not known; look before you run it again",
             _ => return None,
         };
@@ -139,27 +138,19 @@ impl Failure {
 
 const TOKEN: &str = "name a file that holds it with --token-file, or set TURBOPANEL_TOKEN; `turbopanel token create NAME --admin` makes one";
 
-fn hint_of(status: &Status) -> Option<&'static str> {
-    Some(match reason(status).as_deref() {
-        Some("AGENT_OFFLINE") => {
+/// For reasons whose sentence does not say it itself.
+fn hint_of(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "AGENT_OFFLINE" => {
             "see that the agent runs on its server; `turbopanel agents` lists all agents"
         }
-        Some("AGENT_UNKNOWN") => {
-            "`turbopanel agents` lists the agents; `turbopanel token create NAME` adds one"
-        }
-        Some("CONTAINER_NOT_FOUND") => "`turbopanel ps AGENT --all` lists the containers",
-        Some("ENGINE_UNREACHABLE") => {
+        "CALLER_TOKEN_REQUIRED" => TOKEN,
+        "CONTAINER_NOT_FOUND" => "`turbopanel ps AGENT --all` lists the containers",
+        "ENGINE_UNREACHABLE" => {
             "see that the container engine runs there, for example with `docker info`"
         }
-        Some("TOKEN_UNKNOWN") => "`turbopanel token list --all` lists the tokens",
-        Some("CALL_LOST") => "what it did is not known; look before you run it again",
-        _ => match status.code() {
-            Code::Unauthenticated => TOKEN,
-            Code::NotFound if status.message().contains("agent") => {
-                "`turbopanel agents` lists the agents"
-            }
-            _ => return None,
-        },
+        "CALL_LOST" => "what it did is not known; look before you run it again",
+        _ => return None,
     })
 }
 

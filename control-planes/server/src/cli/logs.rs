@@ -147,9 +147,13 @@ async fn print(
 fn goes_on(status: &Status, follows: bool) -> bool {
     match reason(status).as_deref() {
         Some("CALL_LOST") => true,
-        Some("AGENT_OFFLINE" | "AGENT_STOPPING" | "ENGINE_UNREACHABLE" | "TOO_MANY_CALLS") => {
-            follows
-        }
+        Some(
+            "AGENT_OFFLINE"
+            | "AGENT_STOPPING"
+            | "CONTROL_PLANE_STOPPING"
+            | "ENGINE_UNREACHABLE"
+            | "TOO_MANY_CALLS",
+        ) => follows,
         Some("CONTROL_PLANE_UNREACHABLE") => follows && status.code() == tonic::Code::Unavailable,
         _ => false,
     }

@@ -17,6 +17,9 @@ pub enum RegistryError {
         "the agent local runs inside the control plane: it needs no token and cannot be removed, only left out with --no-integrated-agent"
     )]
     AgentIsIntegrated,
+    /// The agent's token was revoked, and it has no other.
+    #[error("the token of agent {0} was revoked: `turbopanel token create {0}` makes a new one")]
+    AgentShutOut(String),
     /// The agent has a valid token already.
     #[error(
         "the agent {agent} has a token already ({token_id}): revoke that one first, or choose another name for another server"

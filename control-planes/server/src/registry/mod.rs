@@ -10,7 +10,7 @@ pub mod tokens;
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use turbopanel_tunnel::Methods;
 
 pub use agents::Agent;
@@ -30,6 +30,8 @@ pub struct Registry {
     store: Store,
     /// Changes of what exists happen one after the other.
     changing: Mutex<()>,
+    /// Counts revoked tokens and removed agents.
+    withdrawn: watch::Sender<u64>,
 }
 
 impl Registry {
@@ -40,19 +42,31 @@ impl Registry {
         integrated: bool,
     ) -> Result<(Self, Closing), StoreError> {
         let (store, contents, closing) = Store::open(dir).await?;
-        let agents = agents::Agents::load(contents.agents, methods);
+        let valid = |token: &&TokenRecord| token.revoked_at.is_none();
+        let agents_tokens = contents.tokens.iter().filter(valid);
+        let admitted = agents_tokens
+            .filter(|token| token.kind == TokenKind::Agent)
+            .map(|token| token.name.clone())
+            .collect();
+        let agents = agents::Agents::load(contents.agents, &admitted, methods);
         if integrated {
             let mut local = AgentRecord::new(name::LOCAL.to_owned(), SystemTime::now());
             env!("CARGO_PKG_VERSION").clone_into(&mut local.version);
-            agents.insert(local, true);
+            agents.integrate(local);
         }
         let registry = Self {
             agents,
             tokens: tokens::Tokens::load(contents.tokens),
             store,
             changing: Mutex::new(()),
+            withdrawn: watch::Sender::new(0),
         };
         Ok((registry, closing))
+    }
+
+    /// Wakes whenever a token was revoked or an agent removed.
+    pub fn withdrawn(&self) -> watch::Receiver<u64> {
+        self.withdrawn.subscribe()
     }
 
     /// Makes a token. An agent's token also makes its agent known.
@@ -95,7 +109,7 @@ impl Registry {
             .insert_token(record.clone(), agent.clone())
             .await?;
         if let Some(agent) = agent {
-            self.agents.insert(agent, false);
+            self.agents.admit(agent);
         }
         Ok((self.tokens.insert(record), secret))
     }
@@ -108,6 +122,12 @@ impl Registry {
         let now = SystemTime::now();
         self.store.revoke_token(id.to_owned(), now).await?;
         let ended = token.revoke(now);
+        let is_last =
+            token.kind == TokenKind::Agent && self.tokens.of_agent(&token.name).is_empty();
+        if is_last && let Some(agent) = self.agents.shut_out(&token.name, now) {
+            self.save_agent(&agent).await;
+        }
+        self.withdraw();
         Ok(ended)
     }
 
@@ -126,7 +146,13 @@ impl Registry {
         for token in &tokens {
             token.revoke(now);
         }
+        self.withdraw();
         Ok(u32::try_from(tokens.len()).unwrap_or(u32::MAX))
+    }
+
+    fn withdraw(&self) {
+        self.withdrawn
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Writes what is remembered of an agent. A failure is logged: it must not keep the agent away.

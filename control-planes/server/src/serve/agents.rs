@@ -177,7 +177,7 @@ impl Session {
             biased;
             end = &mut running => return Some(end),
             () = self.token.ended().cancelled() => (CloseCode::Revoked, "the agent's token was revoked"),
-            () = self.agent.removed().cancelled() => (CloseCode::Revoked, "the agent was removed"),
+            () = self.agent.ended().cancelled() => (CloseCode::Revoked, "the agent was removed"),
             () = self.doors.stopping.cancelled() => {
                 self.remote.say_goodbye(Goodbye {
                     reason: "the control plane stops".to_owned(),

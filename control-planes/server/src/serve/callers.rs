@@ -38,10 +38,13 @@ impl Doors {
                 Some(agent) => Some(agent),
                 None => {
                     let error = RegistryError::agent_unknown(name);
-                    return answers::text(StatusCode::NOT_FOUND, &error.to_string());
+                    return answers::error(StatusCode::NOT_FOUND, error.into());
                 }
             },
         };
+        if let Some(refusal) = agent.as_ref().and_then(|agent| agent.refusal()) {
+            return answers::error(StatusCode::FORBIDDEN, refusal.into());
+        }
         let Ok(permit) = Arc::clone(&self.limits.callers).try_acquire_owned() else {
             return answers::later(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -86,9 +89,9 @@ impl Link {
         };
         let cancel = CancellationToken::new();
         let mut running = pin!(self.serve(opened.socket().await, cancel.clone()));
-        let removed = async {
+        let agent_ended = async {
             match &self.agent {
-                Some(agent) => agent.removed().cancelled().await,
+                Some(agent) => agent.ended().cancelled().await,
                 None => std::future::pending().await,
             }
         };
@@ -101,7 +104,7 @@ impl Link {
             biased;
             end = &mut running => Some(end),
             () = self.token.ended().cancelled() => None,
-            () = removed => None,
+            () = agent_ended => None,
             () = stop.cancelled() => None,
         };
         let end = match end {

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Request, Response, header};
-use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, service::Routes};
 use tower::ServiceExt;
 use turbopanel_tunnel::{Caller, Remote, grpc_timeout};
 
-use super::{ending::Ending, integrated::Integrated};
+use super::{
+    integrated::Integrated,
+    live::{Live, Reach},
+};
 use crate::{
     registry::{Agent, Registry, RegistryError, Token, name},
     services::error::CallError,
@@ -46,8 +48,7 @@ pub(super) struct Calls {
     pub(super) registry: Arc<Registry>,
     pub(super) own: Routes,
     pub(super) integrated: Option<Integrated>,
-    /// Cancelled when the time to drain is over.
-    pub(super) stopped: CancellationToken,
+    pub(super) live: Arc<Live>,
 }
 
 impl Calls {
@@ -66,37 +67,26 @@ impl Calls {
                 .extensions_mut()
                 .insert(Caller(Arc::clone(&token.id)));
         }
-        let mut ending = Ending {
-            token,
-            agent: None,
-            timeout: None,
-            stopped: self.stopped.clone(),
-        };
+        let timeout = grpc_timeout(request.headers());
+        let mut reach = Reach { token, agent: None };
         match target {
             Target::Own => {
-                // The agents' routers and the tunnel see to deadlines themselves.
-                ending.timeout = grpc_timeout(request.headers());
                 let answering = self.own.clone().oneshot(request);
-                ending
-                    .bound(async move { answering.await.unwrap_or_else(|never| match never {}) })
-                    .await
+                let answering =
+                    async move { Ok(answering.await.unwrap_or_else(|never| match never {})) };
+                self.live.run(reach, timeout, answering).await
             }
             Target::Integrated(agent, integrated) => {
-                ending.agent = Some(agent);
+                reach.agent = Some(agent);
                 strip(request.headers_mut());
-                ending.bound(integrated.answer(request)).await
+                let answering = async move { Ok(integrated.answer(request).await) };
+                self.live.run(reach, timeout, answering).await
             }
             Target::Remote(agent, remote) => {
-                ending.agent = Some(agent);
+                reach.agent = Some(agent);
                 strip(request.headers_mut());
-                ending
-                    .bound(async move {
-                        match remote.channel().oneshot(request).await {
-                            Ok(response) => response.map(Body::new),
-                            Err(status) => status.into_http(),
-                        }
-                    })
-                    .await
+                let answering = remote.channel().oneshot(request);
+                self.live.run(reach, timeout, answering).await
             }
         }
     }
@@ -133,6 +123,9 @@ impl Calls {
     fn agent(&self, named: &str) -> Result<Target, CallError> {
         let unknown = || RegistryError::AgentUnknown(named.to_owned());
         let agent = self.registry.agents.find(named).ok_or_else(unknown)?;
+        if let Some(refusal) = agent.refusal() {
+            return Err(refusal.into());
+        }
         match (agent.remote.clone(), &self.integrated) {
             (Some(remote), _) => Ok(Target::Remote(agent, remote)),
             (None, Some(integrated)) => Ok(Target::Integrated(agent, integrated.clone())),

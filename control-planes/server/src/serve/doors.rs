@@ -187,7 +187,7 @@ impl Refused {
     /// As an answer in plain HTTP.
     pub(super) fn into_http(self) -> Response<Body> {
         match self {
-            Self::Token(refusal) => answers::refused(&refusal),
+            Self::Token(refusal) => answers::refused(refusal),
             Self::TooMany => answers::later(
                 StatusCode::TOO_MANY_REQUESTS,
                 10,

@@ -13,11 +13,11 @@ mod callers;
 mod calls;
 mod config;
 mod doors;
-mod ending;
 mod error;
 mod first_bytes;
 mod integrated;
 mod listener;
+mod live;
 mod own;
 mod proof;
 mod reach;
@@ -142,6 +142,11 @@ impl Plane {
         }
         let connections = TaskTracker::new();
         let accepting = listener::accept(listener, Arc::clone(&doors), connections.clone());
+        doors.links.spawn({
+            let (live, withdrawn) = (Arc::clone(&doors.calls.live), registry.withdrawn());
+            let stopped = doors.stopped.clone();
+            async move { stopped.run_until_cancelled(live.watch(withdrawn)).await }
+        });
         let saving = async {
             loop {
                 tokio::time::sleep(SAVE_EVERY).await;
@@ -168,6 +173,7 @@ impl Plane {
             integrated,
         );
         let drained = drained.is_ok();
+        doors.calls.live.stop();
         doors.stopped.cancel();
         doors.links.close();
         let closed = timeout(CLOSING, async {
@@ -205,12 +211,11 @@ async fn open(
         .map_err(|error| ServeError::Methods(error.to_string()))?;
     let reach = reach::reach(config.public_url.as_deref(), address);
     let instance = Instance::random();
-    let stopped = CancellationToken::new();
     let calls = Arc::new(Calls {
         registry: Arc::clone(registry),
         own: own::routes(registry, reach).await?,
         integrated,
-        stopped: stopped.clone(),
+        live: Arc::default(),
     });
     let frames = {
         let calls = Arc::clone(&calls);
@@ -235,7 +240,7 @@ async fn open(
         instance,
         links: TaskTracker::new(),
         stopping: CancellationToken::new(),
-        stopped,
+        stopped: CancellationToken::new(),
         grace: config.grace,
         limits: Limits::default(),
     }))

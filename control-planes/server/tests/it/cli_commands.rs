@@ -133,8 +133,14 @@ fn tokens_are_made_listed_and_revoked() {
 fn what_is_wrong_is_told_in_a_sentence_with_its_mend() {
     let server = Server::start();
     server.out(&["token", "create", "web-2", "--json"]);
+    server.out(&["token", "create", "web-3", "--json"]);
+    let tokens = server.json(&["token", "list"]);
+    let mut tokens = tokens.as_array().unwrap().iter();
+    let revoked = tokens.find(|row| row["name"] == "web-3").unwrap();
+    server.out(&["token", "revoke", revoked["id"].as_str().unwrap()]);
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["status", "nobody"], 1, "nobody"),
+        (&["status", "nobody"], 1, "there is no agent nobody"),
+        (&["status", "web-3"], 3, "`turbopanel token create web-3`"),
         (&["status", "web-2"], 3, "agent web-2 is not connected"),
         (
             &["exec", "web-2", "--", "true"],

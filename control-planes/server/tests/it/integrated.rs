@@ -30,7 +30,10 @@ async fn it_answers_as_local() {
             &[("grpc-timeout", "200m")],
         )
         .await;
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::DeadlineExceeded, "DEADLINE_PASSED".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

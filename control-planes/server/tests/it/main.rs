@@ -20,6 +20,7 @@ mod doors;
 mod e2e_cuts;
 mod e2e_kills;
 mod echo;
+mod ends;
 mod engine_relay;
 mod fleet;
 mod forward;
