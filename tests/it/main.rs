@@ -21,4 +21,6 @@ mod docker_log_hostile;
 mod docker_logs;
 mod docker_relay;
 mod docker_support;
+mod docker_unanswered;
+mod docker_versions;
 mod layers;
