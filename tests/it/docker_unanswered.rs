@@ -115,3 +115,82 @@ async fn what_was_never_sent_is_not_unknown() {
         assert_eq!(line, "GET /_ping HTTP/1.1");
     }
 }
+
+#[tokio::test]
+async fn what_was_seen_to_happen_is_done() {
+    let sleep = &["sleep", "1000"];
+    let created = TestContainer::create(&[], sleep);
+    let [restarted, stopped, killed, removed] = [0; 4].map(|_| TestContainer::run(&[], sleep));
+    // One that is removed when it ends is gone when the stop has worked.
+    let fleeting = TestContainer::run(&["--rm"], sleep);
+    let pid = || docker(None, &["inspect", "-f", "{{.State.Pid}}", &restarted.name]);
+    let first = pid();
+    let none = Some(Duration::ZERO);
+    let start = async {
+        let done = withholding("/start").start(&created.named()).await;
+        assert_eq!(done.unwrap(), Change::Done);
+    };
+    let restart = async {
+        let (engine, name) = (withholding("/restart"), restarted.named());
+        engine.restart(&name, none).await.unwrap();
+    };
+    let stop = async {
+        for container in [&stopped, &fleeting] {
+            let done = withholding("/stop").stop(&container.named(), none).await;
+            assert_eq!(done.unwrap(), Change::Done);
+        }
+    };
+    let kill = async {
+        let (engine, name) = (withholding("/kill"), killed.named());
+        engine.kill(&name, Signal::KILL).await.unwrap();
+    };
+    let remove = async {
+        let (engine, name) = (withholding("DELETE"), removed.named());
+        engine.remove(&name, true, true).await.unwrap();
+    };
+    tokio::join!(start, restart, stop, kill, remove);
+    assert_ne!(pid(), first);
+}
+
+#[tokio::test]
+async fn what_was_not_seen_to_happen_is_unknown() {
+    let container = TestContainer::run(&[], &["sleep", "1000"]);
+    let created = TestContainer::create(&[], &["true"]);
+    let new_name = created.named();
+    let made = TestContainer {
+        name: unique("made"),
+    };
+    let (name, never) = (container.named(), unique("never"));
+    let none = Some(Duration::ZERO);
+    // Changes are never passed on, so that nothing happens.
+    let ignoring = behind(|line| {
+        if line.starts_with("GET") {
+            Treatment::Pass
+        } else {
+            Treatment::Ignore
+        }
+    });
+    let (start, stop, restart, kill, remove, create) = tokio::join!(
+        ignoring.start(&new_name),
+        ignoring.stop(&name, none),
+        ignoring.restart(&name, none),
+        ignoring.kill(&name, Signal::KILL),
+        ignoring.remove(&name, true, true),
+        ignoring.create(new(&never)),
+    );
+    assert_unknown(start, "created");
+    assert_unknown(stop, "running");
+    assert_unknown(restart, "running");
+    assert_unknown(kill, "running");
+    assert_unknown(remove, "running");
+    assert_unknown(create, "absent");
+
+    // These happen. But whether a signal arrived cannot be seen, nor whose container it is that is there.
+    let (signalling, creating) = (withholding("/kill"), withholding("/create"));
+    let (signalled, create) = tokio::join!(
+        signalling.kill(&name, "WINCH".parse().unwrap()),
+        creating.create(new(&made.name)),
+    );
+    assert_unknown(signalled, "running");
+    assert_unknown(create, "created");
+}
