@@ -5,7 +5,10 @@ use std::{ffi::OsString, fmt, path::PathBuf};
 use turbopanel_tunnel::{Target, is_private};
 
 use super::{Config, Flags, LogLevel, Secret};
-use crate::engines::docker::EngineAddress;
+use crate::{
+    engines::docker::EngineAddress,
+    excerpt::{VALUE, cut},
+};
 
 const DEFAULT_PORT: u16 = 18284;
 const ROOT_STATE_DIR: &str = "/var/lib/turbopanel-agent";
@@ -117,7 +120,7 @@ impl Reader<'_> {
     }
 
     fn problem(&mut self, name: &'static str, value: Option<&str>, mend: impl Into<String>) {
-        let value = value.map(|value| value.chars().take(128).collect());
+        let value = value.map(|value| cut(value, VALUE).into_owned());
         let mend = mend.into();
         self.problems.push(Problem { name, value, mend });
     }
