@@ -209,7 +209,10 @@ impl Error {
             (Subject::Container(container), _) if ambiguous => Self::Ambiguous {
                 container: container.to_owned(),
             },
-            (Subject::Creation { network, .. }, 404) if message.contains("network") => {
+            // An image's or a container's name may hold any of these words.
+            (Subject::Creation { network, .. }, 404)
+                if message.contains("network") && !message.starts_with("No such image") =>
+            {
                 Self::NetworkNotFound {
                     network: network.unwrap_or("default").to_owned(),
                 }
