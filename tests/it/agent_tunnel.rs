@@ -71,3 +71,30 @@ async fn long_names_get_their_own_error() {
         }
     });
 }
+
+/// A method that is not there is named, with what to do, whatever its service.
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_methods_are_told() {
+    ways!(channel => {
+        for path in [
+            "/turbopanel.agent.v1.AgentService/Fly",
+            "/turbopanel.agent.v1.BirdService/Fly",
+            "/grpc.health.v1.Health/Fly",
+            "/x",
+            &format!("/a/{}", "b".repeat(5000)),
+        ] {
+            let mut client = tonic::client::Grpc::new(channel.clone());
+            client.ready().await.unwrap();
+            let codec = tonic_prost::ProstCodec::<GetContainerRequest, GetContainerRequest>::default();
+            let request = tonic::Request::new(GetContainerRequest::default());
+            let path: http::uri::PathAndQuery = path.parse().unwrap();
+            let status = client.unary(request, path.clone(), codec).await.unwrap_err();
+            assert_eq!(status.code(), Code::Unimplemented, "{status:?}");
+            assert_eq!(reason(&status), "METHOD_NOT_FOUND");
+            let shown = &path.path()[..path.path().len().min(200)];
+            assert!(status.message().contains(shown), "{status:?}");
+            assert!(status.message().contains("grpcurl"), "{status:?}");
+            assert!(status.message().len() < 600, "{status:?}");
+        }
+    });
+}
