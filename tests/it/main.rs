@@ -22,3 +22,4 @@ mod docker_logs;
 mod docker_relay;
 mod docker_support;
 mod layers;
+mod private_engine;
