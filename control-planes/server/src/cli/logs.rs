@@ -68,6 +68,7 @@ async fn follow(
     });
     let mut cursor = Cursor::default();
     let mut started = false;
+    let mut told = None;
     let mut request = request(&args);
     loop {
         match once(
@@ -82,12 +83,16 @@ async fn follow(
         {
             Ok(()) => return output.finish().await,
             Err(Failure::Refused(status)) if started && goes_on(&status, args.follow) => {
-                if stderr().is_terminal() {
-                    note(match reason(&status).as_deref() {
-                        Some("CALL_LOST") => "the log was cut; it goes on after its last line",
-                        _ => status.message(),
-                    });
+                let why = match reason(&status).as_deref() {
+                    Some("CALL_LOST") => "the log was cut; it goes on after its last line",
+                    _ => status.message(),
+                };
+                // Once for each outage, however long it lasts.
+                let now = (why.to_owned(), cursor.since());
+                if stderr().is_terminal() && told.as_ref() != Some(&now) {
+                    note(why);
                 }
+                told = Some(now);
             }
             Err(failure) => {
                 // What was printed before comes before the reason.
