@@ -6,7 +6,13 @@ use turbopanel_tunnel::{
 };
 
 use super::{Attempt, State};
-use crate::{VERSION, agent::Agent, config::Secret, engines::host};
+use crate::{
+    VERSION,
+    agent::Agent,
+    config::Secret,
+    engines::host,
+    excerpt::{VALUE, excerpt},
+};
 
 /// Dials `{CONTROL_PLANE_URL}/agent/connect`.
 #[derive(Debug)]
@@ -76,6 +82,8 @@ impl WebSocket {
                 agent.connection().send_modify(|connection| {
                     connection.enter(State::Connected);
                     connection.connects += 1;
+                    let name = excerpt(&welcome.agent, VALUE);
+                    connection.name = Some(name).filter(|name| !name.is_empty());
                 });
             },
             stop.clone(),

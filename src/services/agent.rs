@@ -95,7 +95,7 @@ fn interval(asked: Option<prost_types::Duration>) -> Result<Duration, Status> {
 fn status(agent: &Agent, engine: EngineStatus) -> AgentStatus {
     let host = host::read();
     AgentStatus {
-        name: agent.name().to_owned(),
+        name: agent.name(),
         instance: agent.instance().to_string(),
         version: VERSION.to_owned(),
         mode: agent.mode().to_owned(),
