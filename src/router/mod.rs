@@ -2,6 +2,7 @@
 
 mod auth;
 mod deadline;
+mod health;
 pub mod local;
 mod unimplemented;
 
@@ -25,14 +26,14 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// Assembles an agent's services. The result is what a tunnel serves, and what a control plane calls in process.
 pub async fn build(agent: &Agent) -> Deadline<Routes> {
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let (reporter, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::new(health_service);
     macro_rules! serve {
         ($server:ident, $service:expr) => {
             let server = $server::new($service)
                 .max_decoding_message_size(MAX_MESSAGE)
                 .max_encoding_message_size(MAX_MESSAGE);
-            health
+            reporter
                 .set_service_status(name(&server), ServingStatus::Serving)
                 .await;
             routes = routes.add_service(server);
@@ -45,6 +46,7 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     );
     serve!(CommandServiceServer, CommandApi::new(agent.clone()));
     serve!(LogServiceServer, LogApi::new(agent.engine().clone()));
+    health::follow_engine(agent, reporter);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)

@@ -56,6 +56,13 @@ impl AgentService for AgentApi {
         self.agent.tasks().spawn(async move {
             let (mut engine, mut connection) =
                 (agent.engine().watch(), agent.connection().subscribe());
+            // The first message says what is so, not that nobody has asked yet.
+            tokio::select! {
+                biased;
+                () = send.closed() => return,
+                () = agent.stop().cancelled() => return,
+                _ = agent.engine().status() => {}
+            }
             loop {
                 let engine_now = engine.borrow_and_update().clone();
                 connection.mark_unchanged();
