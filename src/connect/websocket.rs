@@ -93,11 +93,11 @@ impl WebSocket {
 }
 
 fn heartbeat(agent: &Agent, server: &Server) -> Heartbeat {
-    let host = host::read();
+    let memory = host::memory();
     Heartbeat {
         calls: server.running_calls() as u32,
-        engine_reachable: agent.engine().watch().borrow().reachable,
-        load1_centi: (host.load.0 * 100.0) as u32,
-        memory_used_bytes: host.memory_total.saturating_sub(host.memory_available),
+        engine_reachable: agent.engine().known().borrow().reachable,
+        load1_centi: (host::load().0 * 100.0) as u32,
+        memory_used_bytes: memory.total.saturating_sub(memory.available),
     }
 }
