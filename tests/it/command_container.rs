@@ -142,7 +142,7 @@ async fn the_last_output_waits_for_its_reader() {
     let (agent, container) = (Agent::start(&[]), sleeper());
     let channel = agent.connect_by(None, |endpoint| endpoint.initial_stream_window_size(65_535));
     // More than the engine itself keeps for a reader.
-    let start = inside(&container, &["head", "-c", "4000000", "/dev/zero"]);
+    let start = inside(&container, &["head", "-c", "1500000", "/dev/zero"]);
     read_slowly(
         Running::start_on(channel.await, start, None).await.unwrap(),
         1_500_000,
