@@ -15,7 +15,8 @@ use crate::{
     engines::{
         docker::{
             Engine, Signal,
-            exec::{ExecInput, ExecOutput, ExecProcess, Output as ExecPrinted},
+            exec::{ExecInput, ExecProcess},
+            exec_output::{ExecOutput, Output as ExecPrinted},
         },
         process::{self, Printed, ProcessGroup, ProcessInput, ProcessOutput},
     },
@@ -141,12 +142,14 @@ impl Running {
 impl Input {
     /// Writes what comes; the end of the queue ends the input.
     async fn write_all(mut self, mut queue: mpsc::Receiver<Bytes>) {
-        while let Some(bytes) = queue.recv().await {
-            match &mut self {
-                Self::Host(input) => input.write(&bytes).await,
-                // A command that reads no more has closed its end; its exit tells the rest.
-                Self::Container(input) => {
-                    let _ = input.write(&bytes).await;
+        while let Some(mut bytes) = queue.recv().await {
+            while !bytes.is_empty() {
+                match &mut self {
+                    Self::Host(input) => {
+                        input.write(&bytes).await;
+                        bytes.clear();
+                    }
+                    Self::Container(input) => input.write_some(&mut bytes).await,
                 }
             }
         }
