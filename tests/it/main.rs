@@ -13,6 +13,7 @@ mod agent_binary;
 mod agent_commands;
 mod agent_doors;
 mod agent_support;
+mod command_start;
 mod command_support;
 mod contract;
 mod docker_away;

@@ -69,7 +69,7 @@ impl Running {
         let until = start.timeout.map(|timeout| Instant::now() + timeout);
         Ok(match start.target {
             Wanted::Host(request) => {
-                let process = process::start(&request).map_err(error::process)?;
+                let process = process::start(request).await.map_err(error::process)?;
                 Self {
                     output: Output::Host(process.output),
                     input: Input::Host(process.input),
@@ -145,10 +145,7 @@ impl Input {
         while let Some(mut bytes) = queue.recv().await {
             while !bytes.is_empty() {
                 match &mut self {
-                    Self::Host(input) => {
-                        input.write(&bytes).await;
-                        bytes.clear();
-                    }
+                    Self::Host(input) => input.write_some(&mut bytes).await,
                     Self::Container(input) => input.write_some(&mut bytes).await,
                 }
             }
