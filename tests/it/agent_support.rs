@@ -23,6 +23,15 @@ pub fn command() -> Command {
     command
 }
 
+/// The same in a process namespace of its own, as in a container: it sees no process of a container.
+pub fn hidden_command() -> Command {
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "--"]);
+    command.arg(env!("CARGO_BIN_EXE_turbopanel-agent"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
 /// A running agent. Killed when it is dropped.
 pub struct Agent {
     pub child: Child,

@@ -71,6 +71,10 @@ impl Running {
         }
     }
 
+    pub async fn ask(&self, asked: Step) {
+        self.send.send(step(asked)).await.unwrap();
+    }
+
     /// Waits for its end: standard output, standard error, and how it ended.
     pub async fn end(mut self) -> Result<(Vec<u8>, Vec<u8>, CommandExited), Status> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
