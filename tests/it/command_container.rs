@@ -10,7 +10,6 @@ use turbopanel_agent::proto::{
 
 use crate::{
     agent_support::{Agent, eventually, hidden_command},
-    command_pace::read_slowly,
     command_support::{Running, host, members, run},
     docker_support::TestContainer,
 };
@@ -136,24 +135,6 @@ async fn the_end_is_told_of_a_command_that_closes_its_outputs() {
     assert_eq!(running.end().await.unwrap().2.signal, "SIGKILL");
 }
 
-/// The command has ended, and its last output is still on its way to a caller that takes its time.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_last_output_waits_for_its_reader() {
-    let (agent, container) = (Agent::start(&[]), sleeper());
-    let channel = agent.connect_by(None, |endpoint| endpoint.initial_stream_window_size(65_535));
-    // More than the engine itself keeps for a reader.
-    let start = inside(&container, &["head", "-c", "1500000", "/dev/zero"]);
-    read_slowly(
-        Running::start_on(channel.await, start, None).await.unwrap(),
-        1_500_000,
-    )
-    .await;
-}
-
-fn sleeper() -> TestContainer {
-    TestContainer::run(&["--init=false"], &["sleep", "1000"])
-}
-
 /// An engine drops what it still holds of a command's output 2 s after the command has ended. Which size just
 /// does not fit into what lies between depends on the machine, so many are tried.
 #[tokio::test(flavor = "multi_thread")]
@@ -182,4 +163,8 @@ async fn what_the_engine_would_drop(agent: Agent) {
         let (out, _, exited) = running.end().await.unwrap();
         assert_eq!((out.len(), exited.exit_code), (size, 0));
     }
+}
+
+fn sleeper() -> TestContainer {
+    TestContainer::run(&["--init=false"], &["sleep", "1000"])
 }

@@ -18,24 +18,15 @@ async fn the_last_output_waits_for_its_reader() {
     let agent = Agent::start(&[]);
     // Little is under way, so that the command's end and its reader's pauses come together.
     let channel = agent.connect_by(None, |endpoint| endpoint.initial_stream_window_size(65_535));
-    let channel = channel.await;
     let start = host(&["head", "-c", "1500000", "/dev/zero"]);
-    read_slowly(
-        Running::start_on(channel, start, None).await.unwrap(),
-        1_500_000,
-    )
-    .await;
-}
-
-/// Takes all of the output, of this size, with pauses from the command's end on.
-pub async fn read_slowly(mut running: Running, size: usize) {
+    let mut running = Running::start_on(channel.await, start, None).await.unwrap();
     let process = running.pid().await;
     let (mut received, mut pauses) = (0, 0);
     while let Some(answer) = running.answers.next().await {
         match answer.unwrap().step.unwrap() {
             Told::Stdout(bytes) => received += bytes.len(),
             Told::Exited(exited) => {
-                assert_eq!((received, exited.exit_code), (size, 0));
+                assert_eq!((received, exited.exit_code), (1_500_000, 0));
                 assert_eq!(pauses, 4, "it still ran when all was read");
                 return;
             }
@@ -45,7 +36,6 @@ pub async fn read_slowly(mut running: Running, size: usize) {
         tokio::time::sleep(Duration::from_millis(20)).await;
         if pauses < 4 && members(process) == 0 {
             pauses += 1;
-
             tokio::time::sleep(Duration::from_secs(3)).await;
         }
     }

@@ -262,10 +262,12 @@ impl ExecProcess {
     pub async fn ending(&self) {
         const HELD: Duration = Duration::from_millis(250);
         if self.visible {
-            while self.reach.sees() {
+            loop {
                 sleep(HELD).await;
+                if !self.reach.sees() {
+                    return;
+                }
             }
-            return;
         }
         loop {
             sleep(LOOK / 2).await;
