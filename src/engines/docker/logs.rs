@@ -14,7 +14,7 @@ use super::{
     error::{Error, Subject, clean},
     framing::{Decoder, FramingError, Source},
     http1::Content,
-    lines::{Assembler, Line},
+    lines::{Assembler, Line, Runs},
     names::ContainerRef,
     status::Watch,
     stream::{Stream, StreamRequest},
@@ -105,11 +105,15 @@ impl Engine {
             }
             error => error,
         })?;
+        let runs = Runs {
+            last_start: detail.started.unwrap_or(i64::MIN),
+            now,
+        };
         Ok(Logs {
             engine: self.clone(),
             stream,
             decoder: Decoder::new(detail.tty),
-            assembler: Assembler::new(detail.tty),
+            assembler: Assembler::new(detail.tty, runs),
             content: Bytes::new(),
             followed: follow.then_some(detail.started),
             ends_at: left
