@@ -12,6 +12,7 @@
 mod agent_binary;
 mod agent_commands;
 mod agent_doors;
+mod agent_refused;
 mod agent_settings;
 mod agent_status;
 mod agent_support;
