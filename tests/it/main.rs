@@ -12,6 +12,8 @@
 mod agent_binary;
 mod agent_commands;
 mod agent_doors;
+mod agent_refused;
+mod agent_settings;
 mod agent_status;
 mod agent_stop;
 mod agent_support;
@@ -27,6 +29,7 @@ mod docker_containers;
 mod docker_exec;
 mod docker_log_hostile;
 mod docker_log_pace;
+mod docker_log_runs;
 mod docker_logs;
 mod docker_relay;
 mod docker_support;
