@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Server,
+    ending::{CloseCode, EndReason},
     frames::OutFrame,
     handshake::{Signer, introduce},
-    link::{CloseCode, EndReason, Side, drive},
+    link::{Side, drive},
     outbox::Outbox,
     proto::{Heartbeat, Hello, Welcome, frame::Kind},
     socket::{Instance, Socket},

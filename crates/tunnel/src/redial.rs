@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     DialError, SessionEnd,
-    link::{CloseCode, EndReason},
+    ending::{CloseCode, EndReason},
 };
 
 const SHORTEST: Duration = Duration::from_millis(250);
@@ -27,8 +27,13 @@ pub enum Outcome {
     Denied,
     /// Another agent with this identity has taken the place.
     Superseded,
-    /// The other side said how long to wait.
-    Asked(Duration),
+    /// The other side said how long to wait; redials are spread over the time after that.
+    Asked {
+        /// How long.
+        wait: Duration,
+        /// Over how long.
+        spread: Duration,
+    },
     /// A healthy session ended; redials are spread over this time.
     Healthy(Duration),
     /// A session that had been welcomed was cut from without, soon: the network is to blame, so the
@@ -42,7 +47,10 @@ impl Outcome {
         match error.refusal() {
             Some(refusal) => match (refusal.status, refusal.retry_after) {
                 (401 | 403, _) => Self::Denied,
-                (_, Some(wait)) => Self::Asked(wait),
+                (_, Some(wait)) => Self::Asked {
+                    wait,
+                    spread: SPREAD,
+                },
                 _ => Self::Failed,
             },
             None => Self::Failed,
@@ -63,10 +71,10 @@ impl Outcome {
             | EndReason::Violation(_)
             | EndReason::GreetingTooLate => {}
         }
+        let spread = end.redial_spread.unwrap_or(SPREAD).min(OBEYED);
         if let Some(wait) = end.redial_after.filter(|wait| !wait.is_zero()) {
-            return Self::Asked(wait);
+            return Self::Asked { wait, spread };
         }
-        let spread = end.redial_spread.unwrap_or(SPREAD);
         match end.reason {
             _ if !end.welcomed => Self::Failed,
             _ if end.lived >= HEALTHY => Self::Healthy(spread),
@@ -117,9 +125,9 @@ impl Redial {
                 self.between(floor, floor * 2).min(DENIED_LONGEST)
             }
             Outcome::Superseded => self.between(SUPERSEDED, SUPERSEDED * 2),
-            Outcome::Asked(wait) => {
+            Outcome::Asked { wait, spread } => {
                 let wait = wait.min(OBEYED);
-                self.between(wait, wait + SPREAD)
+                self.between(wait, wait + spread)
             }
         }
     }
@@ -219,10 +227,36 @@ mod tests {
     #[test]
     fn what_the_other_side_asks_is_obeyed_up_to_five_minutes() {
         let mut redial = Redial::new(3);
-        let wait = seconds(&mut redial, Outcome::Asked(Duration::from_secs(20)));
+        let asked = |seconds| Outcome::Asked {
+            wait: Duration::from_secs(seconds),
+            spread: SPREAD,
+        };
+        let wait = seconds(&mut redial, asked(20));
         assert!((20.0..=23.0).contains(&wait));
-        let wait = seconds(&mut redial, Outcome::Asked(Duration::from_secs(9999)));
+        let wait = seconds(&mut redial, asked(9999));
         assert!((300.0..=303.0).contains(&wait));
         assert!(seconds(&mut redial, Outcome::Superseded) >= 60.0);
+    }
+
+    /// C3: a control plane that stops in order says goodbye to its whole fleet at once.
+    #[test]
+    fn a_fleet_is_spread_after_a_goodbye() {
+        let end = SessionEnd {
+            reason: EndReason::ClosedByPeer {
+                code: CloseCode::GoingAway,
+                reason: String::new(),
+            },
+            lived: Duration::from_secs(5),
+            welcomed: true,
+            redial_after: Some(Duration::from_secs(1)),
+            redial_spread: Some(Duration::from_secs(10)),
+        };
+        let mut buckets = [0; 10];
+        for agent in 1..=1000u64 {
+            let mut redial = Redial::new(agent.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            let wait = seconds(&mut redial, Outcome::of_session(&end)) - 1.0;
+            buckets[(wait as usize).min(9)] += 1;
+        }
+        assert!(buckets.iter().all(|count| *count <= 150), "{buckets:?}");
     }
 }

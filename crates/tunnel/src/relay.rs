@@ -16,18 +16,21 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Channel, FIRST_WINDOW, Methods, Settings,
+    Channel, FIRST_WINDOW, MAX_BODY_FRAME, Methods, Settings,
     agent::SessionEnd,
+    ending::{CloseCode, Closing, EndReason},
     frames::{COMMAND, LOG, OutFrame, RawFrame, RawPacket},
     handshake::Greeted,
-    link::{CloseCode, Closing, EndReason, Side, drive},
-    outbox::Outbox,
+    link::{Side, drive, say_goodbye},
+    outbox::{Outbox, overloaded},
     presence::Presence,
     proto::{self, CallClass, Detach, Reset, ResetCode, frame::Kind},
-    server::overloaded,
     socket::{Instance, Socket},
     sync::lock,
 };
+
+/// Frames of one call that are relayed as one piece, at most: what the reference puts into a packet.
+const RUN: usize = 2 * MAX_BODY_FRAME + 4096;
 
 /// One agent that a control plane knows, connected or not. Cheap to clone.
 #[derive(Clone)]
@@ -128,17 +131,40 @@ impl Remote {
             },
             last_seen: Some(SystemTime::now()),
         };
-        self.connect(&outbox, presence);
+        if !self.connect(&outbox, presence) {
+            let stale = "a later dial of this agent is connected already";
+            let closing = Closing::new(CloseCode::Superseded, stale);
+            let (code, reason) = (closing.code, closing.reason.clone());
+            say_goodbye(&mut socket, closing).await;
+            return SessionEnd::new(EndReason::ClosedHere { code, reason }, began.elapsed());
+        }
+        // Also when this future is dropped before the link has ended.
+        let here = Here {
+            remote: self,
+            outbox: &outbox,
+        };
         let reason = drive(&mut socket, &outbox, Side::Answered, &cancel, |packet| {
             self.take_from_agent(&outbox, packet)
         })
         .await;
-        self.cut(&outbox);
+        drop(here);
         SessionEnd::new(reason, began.elapsed())
     }
 
-    fn connect(&self, outbox: &Arc<Outbox>, presence: Presence) {
+    /// Takes the place of an earlier connection; false when this one is the earlier.
+    fn connect(&self, outbox: &Arc<Outbox>, presence: Presence) -> bool {
         let mut state = lock(&self.inner.state);
+        if state.agent.is_some()
+            && self
+                .inner
+                .channel
+                .inner
+                .presence
+                .borrow()
+                .is_later(&presence)
+        {
+            return false;
+        }
         let older = state.agent.replace(Arc::clone(outbox));
         state.heartbeat = None;
         for caller in state.callers.values() {
@@ -152,6 +178,7 @@ impl Remote {
                 "a newer connection of this agent has taken this one's place",
             ));
         }
+        true
     }
 
     fn cut(&self, outbox: &Arc<Outbox>) {
@@ -266,11 +293,13 @@ impl Remote {
                 }
                 continue;
             };
-            let (stream, class) = (frame.stream, class(&frame));
+            let (stream, class, place) = (frame.stream, class(&frame), frame.place.clone());
             let frame = if frame.kind == COMMAND {
                 stamp(frame, caller)?
             } else {
-                OutFrame::Relayed(packet.part(frame.place))
+                // What is no frame ends the link of who wrote it, not the agent's.
+                frame.decode().map_err(|error| error.to_string())?;
+                OutFrame::Relayed(packet.part(place))
             };
             if agent.push_relayed(slot, stream, class, frame).is_err() {
                 return Err("more is queued for the agent than its credit allows".to_owned());
@@ -292,6 +321,19 @@ impl std::fmt::Debug for Remote {
         f.debug_struct("Remote")
             .field("agent", &self.inner.agent)
             .finish_non_exhaustive()
+    }
+}
+
+/// Takes the agent's link out of the relay.
+struct Here<'a> {
+    remote: &'a Remote,
+    outbox: &'a Arc<Outbox>,
+}
+
+impl Drop for Here<'_> {
+    fn drop(&mut self) {
+        self.outbox.shut();
+        self.remote.cut(self.outbox);
     }
 }
 
@@ -330,7 +372,8 @@ fn relay_all(caller: &Outbox, mut packet: RawPacket) -> Result<(), String> {
             (Some((stream, of, place)), Some(frame))
                 if *stream == frame.stream
                     && *of == class(frame)
-                    && place.end == frame.place.start =>
+                    && place.end == frame.place.start
+                    && frame.place.end - place.start <= RUN =>
             {
                 place.end = frame.place.end;
                 continue;

@@ -121,6 +121,9 @@ pub(crate) struct Serve {
     /// The container engine of the integrated agent [default: unix:///var/run/docker.sock].
     #[arg(long, env = "DOCKER_HOST", value_name = "ADDRESS")]
     pub(crate) docker_host: Option<String>,
+    /// Over how long agents spread their dials when they come back, 5m at most: long for a big fleet.
+    #[arg(long, env = "TURBOPANEL_REDIAL_SPREAD", default_value = "3s", value_name = "TIME", value_parser = moment::spread)]
+    pub(crate) redial_spread: Duration,
     /// How much is logged: debug, info, warn or error.
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL", ignore_case = true, value_parser = ["debug", "info", "warn", "error"])]
     pub(crate) log_level: String,
@@ -263,6 +266,8 @@ mod tests {
             "turbopanel logs local/a/b",
             "turbopanel logs local/web --since yesterday",
             "turbopanel serve --listen nowhere",
+            "turbopanel serve --redial-spread 301s",
+            "turbopanel serve --redial-spread 3",
             "turbopanel token create",
             "turbopanel --token secret agents",
         ] {

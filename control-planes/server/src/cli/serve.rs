@@ -23,6 +23,7 @@ pub(crate) async fn run(args: Serve, data_dir: PathBuf) -> Result<u8, Failure> {
         listen: args.listen,
         integrated_agent: !args.no_integrated_agent,
         public_url: args.public_url.filter(|url| !url.is_empty()),
+        redial_spread: args.redial_spread,
         docker_host: args.docker_host.filter(|host| !host.is_empty()),
         ..ServeConfig::new(data_dir)
     };

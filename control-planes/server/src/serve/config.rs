@@ -29,6 +29,9 @@ pub struct ServeConfig {
     pub docker_host: Option<String>,
     /// The name that agents are told, for people.
     pub name: String,
+    /// Over how long agents spread their dials when they come back, so that a big fleet does not
+    /// come at once.
+    pub redial_spread: Duration,
     /// How long running calls may go on after a stop was asked for.
     pub grace: Duration,
     /// Connections at once, at most.
@@ -45,6 +48,7 @@ impl ServeConfig {
             public_url: None,
             docker_host: None,
             name: "turbopanel".to_owned(),
+            redial_spread: Duration::from_secs(3),
             grace: GRACE,
             max_connections: 16_384,
         }

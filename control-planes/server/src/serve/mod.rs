@@ -213,7 +213,10 @@ async fn open(
             instance,
             authorities: Vec::new(),
             heartbeat_seconds: HEARTBEAT,
-            redial_spread_ms: 0,
+            // 0 would leave it to the agents.
+            redial_spread_ms: u32::try_from(config.redial_spread.as_millis())
+                .unwrap_or(u32::MAX)
+                .max(1),
             verify: Arc::new(proof::verify),
         }),
         instance,

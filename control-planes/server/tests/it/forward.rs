@@ -241,6 +241,7 @@ async fn a_stop_ends_calls_after_the_grace() {
     let mut config = turbopanel_control_plane::serve::ServeConfig::new(dir.path());
     config.listen.set_port(0);
     config.grace = Duration::from_millis(300);
+    config.redial_spread = Duration::from_secs(7);
     let plane = TestPlane::start_as(config).await;
     let (agent, _) = plane.join("web-2", &Echo::default()).await;
     let mut flood = stream(plane.client(Some(&plane.admin), Some("web-2")), FLOOD, "").await;
@@ -262,5 +263,6 @@ async fn a_stop_ends_calls_after_the_grace() {
     );
     let end = agent.ended(10).await;
     assert!(end.redial_after.is_some(), "no goodbye: {end}");
+    assert_eq!(end.redial_spread, Some(Duration::from_secs(7)));
     plane.stop().await;
 }

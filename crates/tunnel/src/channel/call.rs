@@ -12,6 +12,7 @@ use tonic::Status;
 
 use crate::{
     FIRST_WINDOW, MAX_BODY_FRAME, Method,
+    budget::Budget,
     flow::{RecvBody, SendBody, Violation},
     frames::OutFrame,
     headers,
@@ -28,6 +29,7 @@ pub(crate) struct Call {
     method: Method,
     /// On whose behalf; a relay replaces what a caller's own link says.
     caller: Option<Arc<str>>,
+    growth: Arc<Budget>,
     state: Mutex<State>,
 }
 
@@ -66,12 +68,14 @@ impl Call {
         method: Method,
         caller: Option<Arc<str>>,
         (first_window, max_window): (u64, u64),
+        growth: Arc<Budget>,
     ) -> Self {
         Self {
             path,
             headers,
             method,
             caller,
+            growth,
             state: Mutex::new(State {
                 id: Instance::random(),
                 stream: 0,
@@ -211,6 +215,9 @@ impl Call {
         trailers: Option<Vec<Header>>,
     ) -> Result<(), Violation> {
         let mut state = lock(&self.state);
+        if !state.head_arrived {
+            return Err(Violation::NoHead);
+        }
         let end = offset.saturating_add(body.len() as u64);
         state.answer.accept(offset, body)?;
         if let Some(trailers) = trailers
@@ -303,7 +310,7 @@ impl Call {
     pub(crate) fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Status>>> {
         let mut state = lock(&self.state);
         if let Some(chunk) = state.answer.take() {
-            state.grant();
+            state.grant(&self.growth);
             return Poll::Ready(Some(Ok(Piece::Data(chunk))));
         }
         if state.answer.is_complete() {
@@ -332,6 +339,13 @@ impl Call {
     }
 }
 
+impl Drop for Call {
+    fn drop(&mut self) {
+        let window = lock(&self.state).answer.window();
+        self.growth.give_back(window.saturating_sub(FIRST_WINDOW));
+    }
+}
+
 impl State {
     fn send(&mut self, method: Method) {
         let Some(outbox) = self.outbox.clone().filter(|_| self.synced) else {
@@ -356,7 +370,7 @@ impl State {
         }
     }
 
-    fn grant(&mut self) {
+    fn grant(&mut self, growth: &Budget) {
         if !self.answer.grant_due() {
             return;
         }
@@ -366,7 +380,9 @@ impl State {
             .as_ref()
             .map_or(Duration::ZERO, |outbox| outbox.round_trip());
         let since_last = self.granted_at.elapsed();
-        let granted = self.answer.grant(since_last, round_trip);
+        let granted = self
+            .answer
+            .grant(since_last, round_trip, |more| growth.take(more));
         self.granted_at = StdInstant::now();
         if let (Some(limit), Some(outbox)) = (granted, &self.outbox) {
             let credit = Credit {
