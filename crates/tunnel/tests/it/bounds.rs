@@ -261,13 +261,14 @@ async fn refusals_that_nobody_reads_are_bounded() {
                 (stream, Kind::Command(command))
             });
             if ws.send(packet(commands.collect())).await.is_err() {
-                return;
+                // Closed: the end says why.
+                std::future::pending::<()>().await;
             }
         }
     };
     let end = tokio::select! {
         end = relaying => end.unwrap(),
-        () = flood => panic!("the flood was taken"),
+        () = flood => unreachable!(),
         () = tokio::time::sleep(Duration::from_secs(60)) => panic!("no end"),
     };
     assert!(
