@@ -8,7 +8,7 @@ use turbopanel_control_plane::proto::control::{
 
 use crate::{
     echo::Echo,
-    plane::{TestAgent, TestPlane, reason, within},
+    plane::{TestAgent, TestPlane, eventually, reason, within},
 };
 
 async fn next(events: &mut Streaming<WatchAgentsResponse>) -> (Kind, String, bool) {
@@ -99,6 +99,33 @@ async fn a_removed_agent_is_cut_off() {
     assert_eq!(reason(&error), "AGENT_IS_INTEGRATED");
     // The name is free again.
     plane.join("web-2", &echo).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_dials_twice_at_once_is_shown_as_it_is() {
+    let plane = TestPlane::start().await;
+    let echo = Echo::default();
+    let token = plane.create(TokenKind::Agent, "web-2").await.secret;
+    for _ in 0..20 {
+        let dials = tokio::join!(
+            TestAgent::dial(plane.address, &token, &echo),
+            TestAgent::dial(plane.address, &token, &echo),
+            TestAgent::dial(plane.address, &token, &echo),
+        );
+        let agents = [dials.0.unwrap(), dials.1.unwrap(), dials.2.unwrap()];
+        eventually("two of them are superseded", async || {
+            agents.iter().filter(|agent| agent.is_over()).count() == 2
+        })
+        .await;
+        eventually("the third is shown", async || {
+            plane.agent("web-2").await.connected
+        })
+        .await;
+        for agent in agents {
+            agent.stop();
+        }
+        eventually("it is gone", async || !plane.agent("web-2").await.connected).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
