@@ -71,6 +71,9 @@ impl Registry {
 
     /// Writes what is remembered of an agent. A failure is logged: it must not keep the agent away.
     pub async fn save_agent(&self, agent: &Agent) {
+        if agent.ended().is_cancelled() {
+            return;
+        }
         if let Err(error) = self.store.update_agent(agent.snapshot().record).await {
             tracing::error!(agent = %agent.name, %error, "what is known of the agent could not be written");
         }

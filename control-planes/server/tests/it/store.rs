@@ -5,6 +5,7 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use futures_util::FutureExt;
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 use turbopanel_control_plane::{
     registry::Registry,
     serve::{Plane, ServeConfig},
-    store::TokenKind,
+    store::{AgentRecord, Store, TokenKind, TokenRecord},
 };
 use turbopanel_tunnel::Methods;
 
@@ -173,6 +174,37 @@ async fn a_directory_that_cannot_be_made_is_told() {
     std::fs::write(&file, "").unwrap();
     let error = bind_error(&file.join("state")).await;
     assert!(error.contains("--data-dir"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_a_removed_agent_is_not_written_to_the_next_of_its_name() {
+    let dir = TempDir::new().unwrap();
+    let (store, _, _) = Store::open(dir.path()).await.unwrap();
+    let token = |id: &str| TokenRecord {
+        id: id.to_owned(),
+        kind: TokenKind::Agent,
+        name: "web-2".to_owned(),
+        digest: [0; 32],
+        created_at: UNIX_EPOCH,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    let mut old = AgentRecord::new("web-2".to_owned(), at(1));
+    let new = AgentRecord::new("web-2".to_owned(), at(2));
+    store
+        .insert_token(token("1"), Some(old.clone()))
+        .await
+        .unwrap();
+    store.remove_agent("web-2".to_owned(), at(2)).await.unwrap();
+    store
+        .insert_token(token("2"), Some(new.clone()))
+        .await
+        .unwrap();
+    old.last_disconnect = "it was removed".to_owned();
+    store.update_agent(old).await.unwrap();
+    let stored = store.agent("web-2".to_owned()).await.unwrap();
+    assert_eq!(stored, Some(new));
 }
 
 /// Begins a change, as a caller does, and goes away before it is acknowledged.
