@@ -35,7 +35,7 @@ pub enum RegistryError {
     TokenUnknown(String),
     /// There are as many as the control plane takes.
     #[error(
-        "there are {0} tokens, as many as the control plane keeps: remove agents that are gone"
+        "there are {0} valid tokens, as many as the control plane keeps: remove agents that are gone, and revoke tokens that nobody uses"
     )]
     TooManyTokens(usize),
     /// The system has no random bytes.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::store::{TokenKind, TokenRecord};
 
-/// How many tokens are kept, revoked ones included.
+/// How many tokens are kept. Of revoked ones the oldest are forgotten to keep to it.
 pub const MAX_TOKENS: usize = 100_000;
 
 /// A token, with what lives by it.
@@ -129,7 +129,7 @@ impl Drop for LinkGuard {
     }
 }
 
-/// Every token that was ever made.
+/// Every token.
 #[derive(Debug, Default)]
 pub struct Tokens {
     inner: RwLock<Inner>,
@@ -162,6 +162,23 @@ impl Tokens {
             .insert(Arc::clone(&token.id), Arc::clone(&token));
         inner.by_position.insert(position, Arc::clone(&token));
         token
+    }
+
+    /// Up to `limit` of those that were revoked, oldest first.
+    pub(super) fn oldest_revoked(&self, limit: usize) -> Vec<Arc<Token>> {
+        let inner = self.read();
+        let tokens = inner.by_position.values();
+        let revoked = tokens.filter(|token| token.ended.is_cancelled());
+        revoked.take(limit).cloned().collect()
+    }
+
+    /// Knows these no more.
+    pub(super) fn forget(&self, tokens: &[Arc<Token>]) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        for token in tokens {
+            inner.by_id.remove(&token.id);
+            inner.by_position.remove(&token.position);
+        }
     }
 
     /// How many there are.
