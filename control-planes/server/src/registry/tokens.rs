@@ -70,8 +70,9 @@ impl Token {
         }
     }
 
-    /// When it was last used, to the minute.
+    /// When it was last used, to the minute: now, while a connection lives that it opened.
     pub fn last_used_at(&self) -> Option<SystemTime> {
+        self.used_by_links();
         self.changing().last_used_at
     }
 
@@ -105,6 +106,12 @@ impl Token {
         links
     }
 
+    fn used_by_links(&self) {
+        if self.links.load(Ordering::Relaxed) > 0 {
+            self.used(SystemTime::now());
+        }
+    }
+
     fn used(&self, now: SystemTime) {
         let minute = whole_minute(now);
         let mut changing = self.changing();
@@ -125,6 +132,7 @@ pub struct LinkGuard(Arc<Token>);
 
 impl Drop for LinkGuard {
     fn drop(&mut self) {
+        self.0.used_by_links();
         self.0.links.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -252,6 +260,7 @@ impl Tokens {
             .by_position
             .values()
             .filter_map(|token| {
+                token.used_by_links();
                 let mut changing = token.changing();
                 let at = changing.last_used_at.filter(|_| changing.unsaved)?;
                 changing.unsaved = false;
@@ -271,4 +280,29 @@ fn whole_minute(time: SystemTime) -> SystemTime {
         .unwrap_or_default()
         .as_secs();
     UNIX_EPOCH + Duration::from_secs(seconds - seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_in_use_while_a_connection_lives_that_it_opened() {
+        let tokens = Tokens::default();
+        let token = tokens.insert(TokenRecord {
+            id: "1".to_owned(),
+            kind: TokenKind::Agent,
+            name: "web-2".to_owned(),
+            digest: [0; 32],
+            created_at: UNIX_EPOCH,
+            last_used_at: Some(UNIX_EPOCH),
+            revoked_at: None,
+        });
+        assert_eq!(token.last_used_at(), Some(UNIX_EPOCH));
+        let link = token.link();
+        assert!(token.last_used_at() > Some(UNIX_EPOCH));
+        assert_eq!(tokens.take_unsaved().len(), 1);
+        drop(link);
+        assert!(token.last_used_at() > Some(UNIX_EPOCH));
+    }
 }
