@@ -14,7 +14,7 @@ pub enum RegistryError {
     AgentUnknown(String),
     /// The name is the integrated agent's.
     #[error(
-        "the agent local runs inside the control plane: it needs no token and cannot be removed, only left out with --no-integrated-agent"
+        "the name local is kept for the agent inside the control plane, which needs no token and cannot be removed, only left out with --no-integrated-agent: choose another name"
     )]
     AgentIsIntegrated,
     /// The agent's token was revoked, and it has no other.

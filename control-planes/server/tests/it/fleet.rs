@@ -2,8 +2,8 @@
 
 use tonic::{Code, Streaming};
 use turbopanel_control_plane::proto::control::{
-    GetAgentRequest, ListAgentsRequest, RemoveAgentRequest, TokenKind, WatchAgentsRequest,
-    WatchAgentsResponse, watch_agents_response::Kind,
+    CreateTokenRequest, GetAgentRequest, ListAgentsRequest, RemoveAgentRequest, TokenKind,
+    WatchAgentsRequest, WatchAgentsResponse, watch_agents_response::Kind,
 };
 
 use crate::{
@@ -199,5 +199,12 @@ async fn without_an_integrated_agent_there_is_no_local() {
         .into_inner()
         .agents;
     assert!(agents.is_empty());
+    let request = CreateTokenRequest {
+        kind: TokenKind::Agent.into(),
+        name: "local".to_owned(),
+    };
+    let error = plane.tokens().create_token(request).await.unwrap_err();
+    assert_eq!(reason(&error), "AGENT_IS_INTEGRATED");
+    assert!(error.message().contains("choose another name"), "{error}");
     plane.stop().await;
 }
