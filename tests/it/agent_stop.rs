@@ -9,20 +9,31 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 use tonic_types::StatusExt;
-use turbopanel_agent::proto::{
-    CommandStart, HostTarget, RunCommandRequest, RunCommandResponse, StreamLogsRequest,
-    WatchStatusRequest, agent_service_client::AgentServiceClient,
-    command_service_client::CommandServiceClient, command_start::Target,
-    log_service_client::LogServiceClient, run_command_request, run_command_response,
+use turbopanel_agent::{
+    engines::docker::EngineAddress,
+    proto::{
+        CommandStart, HostTarget, ListContainersRequest, RunCommandRequest, RunCommandResponse,
+        StopContainerRequest, StreamLogsRequest, WatchStatusRequest,
+        agent_service_client::AgentServiceClient, command_service_client::CommandServiceClient,
+        command_start::Target, container_service_client::ContainerServiceClient,
+        log_service_client::LogServiceClient, run_command_request, run_command_response,
+    },
+    router,
 };
 
 use crate::{
-    agent_support::{Agent, TOKEN},
+    agent_support::{Agent, TOKEN, eventually},
+    command_support::members,
     docker_support::TestContainer,
 };
 
 /// Runs a command on the host until it has started.
 async fn started(agent: &Agent, argv: &[&str]) -> Streaming<RunCommandResponse> {
+    started_with_group(agent, argv).await.0
+}
+
+/// The same, and its process group.
+async fn started_with_group(agent: &Agent, argv: &[&str]) -> (Streaming<RunCommandResponse>, u32) {
     let start = CommandStart {
         target: Some(Target::Host(HostTarget {})),
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),
@@ -35,11 +46,10 @@ async fn started(agent: &Agent, argv: &[&str]) -> Streaming<RunCommandResponse> 
     let mut client = CommandServiceClient::new(agent.connect(Some(TOKEN)).await);
     let mut answers = client.run_command(steps).await.unwrap().into_inner();
     let first = answers.message().await.unwrap().unwrap();
-    assert!(matches!(
-        first.step,
-        Some(run_command_response::Step::Started(_))
-    ));
-    answers
+    match first.step {
+        Some(run_command_response::Step::Started(started)) => (answers, started.pid),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Reads to the end, which is an error.
@@ -115,10 +125,46 @@ async fn c10_a_stop_ends_reads_at_once_and_lets_commands_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn c10_a_second_signal_ends_at_once() {
     let mut agent = Agent::start(&[("AGENT_TOKEN", TOKEN)]);
-    let _long = started(&agent, &["sleep", "7212"]).await;
+    let script = ["sh", "-c", "trap '' TERM; sleep 7212 & sleep 7212"];
+    let (_long, group) = started_with_group(&agent, &script).await;
+    eventually("it runs", || members(group) > 1);
     agent.signal(Signal::TERM);
     agent.logged("stopping");
     agent.signal(Signal::TERM);
     assert_eq!(agent.ended().code(), Some(1));
     assert!(!agent.log().contains("stopped"), "{}", agent.log());
+    eventually("no command is left behind", || members(group) == 0);
+}
+
+/// A change that takes longer than the grace ends with a status, and none begins after the stop was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn c10_changes_end_with_a_status_and_none_begin() {
+    let stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"];
+    let container = TestContainer::run(&["--init=false"], &stubborn);
+    let mut agent = Agent::start(&[("AGENT_TOKEN", TOKEN)]);
+    let mut client = ContainerServiceClient::new(agent.connect(Some(TOKEN)).await);
+    let request = StopContainerRequest {
+        container: container.name.clone(),
+        grace: Some(Duration::from_secs(60).try_into().unwrap()),
+    };
+    let change = tokio::spawn(async move { client.stop_container(request).await });
+    // Until the engine has it; nothing else tells.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    agent.signal(Signal::TERM);
+    is_stopping(&change.await.unwrap().unwrap_err());
+    assert_eq!(agent.ended().code(), Some(0));
+
+    let agent = turbopanel_agent::Agent::integrated("far", EngineAddress::default());
+    let router = router::build(&agent).await;
+    agent.draining().cancel();
+    let mut client = ContainerServiceClient::new(router.clone());
+    let refused = client.list_containers(ListContainersRequest::default());
+    is_stopping(&refused.await.unwrap_err());
+    let mut health = HealthClient::new(router);
+    let mut status = ServingStatus::Serving;
+    while status == ServingStatus::Serving {
+        let answer = health.check(HealthCheckRequest::default()).await.unwrap();
+        status = answer.into_inner().status();
+    }
+    assert_eq!(status, ServingStatus::NotServing);
 }
