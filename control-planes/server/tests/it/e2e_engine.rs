@@ -96,6 +96,7 @@ fn an_engine_that_goes_away_under_a_follow_is_told_and_the_rest_goes_on() {
     // Killed, without a word: its containers live until the next engine ends them, as it does.
     let mut numbers = Numbers::start(Some(&engine.socket()));
     let watched = Watched::in_terminal(&server, &dir, &mut numbers);
+    watched.follow.loses_with_its_engine();
     engine.kill();
     watched.follow.hold_at(None);
     watched.says("the container engine at unix://");
@@ -128,6 +129,7 @@ fn an_engine_that_goes_away_under_a_follow_is_told_and_the_rest_goes_on() {
     let mut numbers = Numbers::start(Some(&engine.socket()));
     let watched = Watched::plain(&server, &dir, &mut numbers);
     watched.follow.signal("STOP");
+    watched.follow.loses_with_its_engine();
     engine.kill();
     engine.up();
     engine.docker(&["rm", "-f", &numbers.name]);

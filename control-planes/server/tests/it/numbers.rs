@@ -111,6 +111,8 @@ struct Now {
     hold: Option<usize>,
     ended: bool,
     wrong: Option<String>,
+    /// The engine is killed: what it had taken and not written is lost, from within a line to within another.
+    lossy: bool,
 }
 
 impl Follow {
@@ -120,12 +122,22 @@ impl Follow {
         let progress = Arc::new(Progress::default());
         let shared = Arc::clone(&progress);
         let reading = thread::spawn(move || {
+            let mut over = false;
             for (number, line) in (1..).zip(lines) {
                 let line = line.unwrap();
+                if over {
+                    continue;
+                }
                 let now = shared.now.lock().unwrap();
                 let held = |now: &mut Now| now.hold.is_some_and(|last| number > last);
                 let mut now = shared.changed.wait_while(now, held).unwrap();
                 if line != format!("{number} {PADDING}") {
+                    let rest = line.trim_start_matches(|char: char| char.is_ascii_digit());
+                    if now.lossy && PADDING.ends_with(rest.trim_start()) {
+                        // Reading goes on, so that the program need not notice.
+                        over = true;
+                        continue;
+                    }
                     now.wrong = Some(format!("line {number} is {line:?}"));
                     break;
                 }
@@ -163,6 +175,11 @@ impl Follow {
             );
             now = self.progress.changed.wait_timeout(now, left).unwrap().0;
         }
+    }
+
+    /// From now on a line that is missing, or its beginning, ends what is counted.
+    pub fn loses_with_its_engine(&self) {
+        self.progress.now.lock().unwrap().lossy = true;
     }
 
     /// Sends the program a signal.
