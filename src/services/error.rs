@@ -139,11 +139,6 @@ pub fn docker(error: docker::Error) -> Status {
             ErrorReason::OsAccessDenied,
             vec![("container", container)],
         ),
-        E::InputClosed(_) => (
-            Code::FailedPrecondition,
-            ErrorReason::ContainerStateConflict,
-            Vec::new(),
-        ),
         E::Failed { status, .. } => (
             Code::Internal,
             ErrorReason::EngineFailed,

@@ -167,9 +167,6 @@ pub enum Error {
         /// Why the other way failed.
         cause: String,
     },
-    /// The command takes no more input: it has ended, or its connection has.
-    #[error("the command takes no more input ({}): it has ended or closed its input", excerpt(.0, SENTENCE))]
-    InputClosed(String),
     /// The engine failed for a reason of its own.
     #[error(
         "the container engine failed with status {status}: {}",
