@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     error::Refusal,
-    secret::{Secret, same},
+    secret::{digest_of, id_in, same},
 };
 use crate::store::{TokenKind, TokenRecord};
 
@@ -206,19 +206,23 @@ impl Tokens {
         wanted: TokenKind,
         now: SystemTime,
     ) -> Result<Arc<Token>, Refusal> {
-        let secret = Secret::parse(presented.ok_or(Refusal::Missing)?).ok_or(Refusal::Unknown)?;
-        let token = self.find(secret.id()).ok_or(Refusal::Unknown)?;
-        if !same(&secret.digest(), &token.digest) {
+        let presented = presented.ok_or(Refusal::Missing)?;
+        let id = id_in(presented).ok_or(Refusal::Unknown)?;
+        let token = self.find(id).ok_or(Refusal::Unknown)?;
+        if !same(&digest_of(presented), &token.digest) {
             return Err(Refusal::Unknown);
         }
-        let id = token.id.to_string();
         if token.ended.is_cancelled() {
-            return Err(Refusal::Revoked(id));
+            return Err(Refusal::Revoked(id.to_owned()));
         }
         match (token.kind, wanted) {
             (TokenKind::Agent, TokenKind::Agent) | (TokenKind::Admin, TokenKind::Admin) => {}
-            (TokenKind::Agent, TokenKind::Admin) => return Err(Refusal::NotCallers(id)),
-            (TokenKind::Admin, TokenKind::Agent) => return Err(Refusal::NotAgents(id)),
+            (TokenKind::Agent, TokenKind::Admin) => {
+                return Err(Refusal::NotCallers(id.to_owned()));
+            }
+            (TokenKind::Admin, TokenKind::Agent) => {
+                return Err(Refusal::NotAgents(id.to_owned()));
+            }
         }
         token.used(now);
         Ok(token)

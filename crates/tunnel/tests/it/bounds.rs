@@ -261,7 +261,8 @@ async fn refusals_that_nobody_reads_are_bounded() {
                 (stream, Kind::Command(command))
             });
             if ws.send(packet(commands.collect())).await.is_err() {
-                return;
+                // Closed: the end says why.
+                std::future::pending::<()>().await;
             }
         }
     };

@@ -219,3 +219,24 @@ async fn a_caller_that_leaves_without_a_word_costs_its_own_calls() {
     send.send(note(8, 1)).await.unwrap();
     assert_eq!(chat.next().await.unwrap().unwrap().number, 8);
 }
+
+/// Only a control plane says that a principal is revoked.
+#[tokio::test]
+async fn a_caller_revokes_nobody() {
+    let own = Server::new(Echo::default(), methods(), Settings::default());
+    let plane = Plane::new(Some(own)).await;
+    let mut client = Client::new(caller(plane.address, "/own"));
+    let mut notes = client.count("Follow", 0, 10).await.unwrap();
+    let revoked = Detach {
+        revoked: "tester".into(),
+    };
+    let mut ws = raw(&plane, "/own").await;
+    say(&mut ws, vec![(0, Kind::Detach(revoked))]).await;
+    let reading = async {
+        for _ in 0..100_000 {
+            notes.next().await.unwrap().unwrap();
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    read.expect("the call goes on");
+}
