@@ -73,7 +73,7 @@ fn wait(redial: &mut Redial, outcome: Outcome) -> Duration {
     let wait = redial.after(outcome);
     match outcome {
         Outcome::Failed | Outcome::Cut(_) | Outcome::Healthy(_) => wait.min(AFTER_A_FAILURE),
-        Outcome::Denied | Outcome::Superseded | Outcome::Asked { .. } => wait,
+        Outcome::Denied | Outcome::Superseded | Outcome::Asked(_) | Outcome::Goodbye { .. } => wait,
     }
 }
 

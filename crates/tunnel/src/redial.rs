@@ -16,6 +16,8 @@ const SPREAD: Duration = Duration::from_secs(3);
 const OBEYED: Duration = Duration::from_secs(300);
 const DENIED_FIRST: Duration = Duration::from_secs(30);
 const DENIED_LONGEST: Duration = Duration::from_secs(900);
+/// Failures that a cut leaves counted at most.
+const AFTER_A_CUT: u32 = 2;
 const SUPERSEDED: Duration = Duration::from_secs(60);
 
 /// How the last attempt ended, as far as the next one depends on it.
@@ -27,8 +29,11 @@ pub enum Outcome {
     Denied,
     /// Another agent with this identity has taken the place.
     Superseded,
-    /// The other side said how long to wait; redials are spread over the time after that.
-    Asked {
+    /// A refusal said how long to wait.
+    Asked(Duration),
+    /// The other side stops, and said in good order how long to wait; redials are spread over the
+    /// time after that.
+    Goodbye {
         /// How long.
         wait: Duration,
         /// Over how long.
@@ -47,10 +52,7 @@ impl Outcome {
         match error.refusal() {
             Some(refusal) => match (refusal.status, refusal.retry_after) {
                 (401 | 403, _) => Self::Denied,
-                (_, Some(wait)) => Self::Asked {
-                    wait,
-                    spread: SPREAD,
-                },
+                (_, Some(wait)) => Self::Asked(wait),
                 _ => Self::Failed,
             },
             None => Self::Failed,
@@ -73,7 +75,7 @@ impl Outcome {
         }
         let spread = end.redial_spread.unwrap_or(SPREAD).min(OBEYED);
         if let Some(wait) = end.redial_after.filter(|wait| !wait.is_zero()) {
-            return Self::Asked { wait, spread };
+            return Self::Goodbye { wait, spread };
         }
         match end.reason {
             _ if !end.welcomed => Self::Failed,
@@ -117,6 +119,8 @@ impl Redial {
             Outcome::Cut(spread) => {
                 self.denials = 0;
                 let ceiling = self.ceiling().min(spread.max(SHORTEST));
+                // Somebody was there: what fails from now on is a new outage.
+                self.failures = self.failures.min(AFTER_A_CUT);
                 self.between(SHORTEST, ceiling)
             }
             Outcome::Denied => {
@@ -125,7 +129,12 @@ impl Redial {
                 self.between(floor, floor * 2).min(DENIED_LONGEST)
             }
             Outcome::Superseded => self.between(SUPERSEDED, SUPERSEDED * 2),
-            Outcome::Asked { wait, spread } => {
+            Outcome::Asked(wait) => {
+                let wait = wait.min(OBEYED);
+                self.between(wait, wait + SPREAD)
+            }
+            Outcome::Goodbye { wait, spread } => {
+                (self.failures, self.denials) = (0, 0);
                 let wait = wait.min(OBEYED);
                 self.between(wait, wait + spread)
             }
@@ -201,6 +210,26 @@ mod tests {
         }
     }
 
+    /// A control plane that restarts is away for a moment. However often it does, that is short.
+    #[test]
+    fn outages_do_not_add_up() {
+        let goodbye = Outcome::Goodbye {
+            wait: Duration::from_secs(1),
+            spread: SPREAD,
+        };
+        for (end, longest) in [(Outcome::Cut(SPREAD), 4.0), (goodbye, 1.0)] {
+            let mut redial = Redial::new(13);
+            for _ in 0..10 {
+                redial.after(Outcome::Failed);
+            }
+            for _ in 0..100 {
+                redial.after(end);
+                let wait = seconds(&mut redial, Outcome::Failed);
+                assert!(wait <= longest, "{wait} after {end:?}");
+            }
+        }
+    }
+
     #[test]
     fn refused_credentials_wait_long_and_never_give_up() {
         let mut redial = Redial::new(9);
@@ -227,13 +256,9 @@ mod tests {
     #[test]
     fn what_the_other_side_asks_is_obeyed_up_to_five_minutes() {
         let mut redial = Redial::new(3);
-        let asked = |seconds| Outcome::Asked {
-            wait: Duration::from_secs(seconds),
-            spread: SPREAD,
-        };
-        let wait = seconds(&mut redial, asked(20));
+        let wait = seconds(&mut redial, Outcome::Asked(Duration::from_secs(20)));
         assert!((20.0..=23.0).contains(&wait));
-        let wait = seconds(&mut redial, asked(9999));
+        let wait = seconds(&mut redial, Outcome::Asked(Duration::from_secs(9999)));
         assert!((300.0..=303.0).contains(&wait));
         assert!(seconds(&mut redial, Outcome::Superseded) >= 60.0);
     }

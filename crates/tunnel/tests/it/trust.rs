@@ -82,6 +82,27 @@ async fn a_caller_cannot_speak_for_the_connection_or_for_another() {
     assert!(agent.ends.lock().unwrap().is_empty());
 }
 
+/// Nor can it end another's calls as revoked, where no relay stands between.
+#[tokio::test]
+async fn a_caller_cannot_revoke_another() {
+    let server = Server::new(Echo::default(), methods(), Settings::default());
+    let own = Plane::new(Some(server)).await;
+    let mut client = Client::new(caller(own.address, "/own"));
+    let mut notes = client.count("Follow", 0, 10).await.unwrap();
+    let revoked = Kind::Detach(Detach {
+        revoked: "tester".into(),
+    });
+    let mut ws = raw(&own, "/own").await;
+    say(&mut ws, vec![(0, revoked)]).await;
+    let reading = async {
+        for _ in 0..100_000 {
+            notes.next().await.unwrap().unwrap();
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    read.expect("the call goes on");
+}
+
 /// A caller whose frames are no frames inside ends its own link, not the agent's.
 #[tokio::test]
 async fn a_lie_within_a_frame_ends_the_link_of_who_told_it() {
