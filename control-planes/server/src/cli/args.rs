@@ -132,6 +132,7 @@ pub(crate) struct Serve {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentsAction {
     /// Forgets an agent, revokes its tokens and ends its connection.
+    #[command(after_help = "Examples:\n  turbopanel agents remove web-2")]
     Remove {
         /// The agent's name.
         name: String,
@@ -152,12 +153,16 @@ pub(crate) enum TokenAction {
         admin: bool,
     },
     /// Lists tokens, never their secrets.
+    #[command(
+        after_help = "Examples:\n  turbopanel token list\n  turbopanel token list --all --json | jq -r '.[] | select(.name == \"web-2\") | .id'"
+    )]
     List {
         /// Also revoked ones.
         #[arg(long, short)]
         all: bool,
     },
     /// Revokes a token and ends the connections that it opened.
+    #[command(after_help = "Examples:\n  turbopanel token revoke 0123456789abcdef")]
     Revoke {
         /// The token's id, as `token list` shows it.
         id: String,

@@ -47,6 +47,8 @@ pub(crate) enum Failure {
     Cut,
     #[error("{failed} of {asked} connected agents could not be asked")]
     Partly { failed: usize, asked: usize },
+    #[error("cannot read standard input: {0}; the command was killed")]
+    Input(#[source] io::Error),
     #[error("cannot write the output: {0}")]
     Output(#[source] io::Error),
     #[error("stopped by signal {0}")]

@@ -9,6 +9,9 @@ use tokio_util::task::TaskTracker;
 use super::{Registry, RegistryError, Secret, Token, name, tokens};
 use crate::store::{AgentRecord, StoreError, TokenKind, TokenRecord};
 
+/// How many revoked tokens are forgotten when there are too many.
+const FORGOTTEN: usize = 1000;
+
 /// The changes that run.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -74,7 +77,7 @@ impl Registry {
         name: String,
     ) -> Result<(Arc<Token>, Secret), RegistryError> {
         if self.tokens.count() >= tokens::MAX_TOKENS {
-            return Err(RegistryError::TooManyTokens(tokens::MAX_TOKENS));
+            self.forget_tokens().await?;
         }
         let now = SystemTime::now();
         let agent = match kind {
@@ -109,6 +112,22 @@ impl Registry {
             self.agents.admit(agent);
         }
         Ok((self.tokens.insert(record), secret))
+    }
+
+    /// Makes room: forgets those tokens that were revoked and are oldest.
+    async fn forget_tokens(&self) -> Result<(), RegistryError> {
+        let revoked = self.tokens.oldest_revoked(FORGOTTEN);
+        if revoked.is_empty() {
+            return Err(RegistryError::TooManyTokens(tokens::MAX_TOKENS));
+        }
+        tracing::info!(
+            tokens = revoked.len(),
+            "revoked tokens were forgotten, to make room"
+        );
+        let ids = revoked.iter().map(|token| token.id.to_string()).collect();
+        self.store.forget_tokens(ids).await?;
+        self.tokens.forget(&revoked);
+        Ok(())
     }
 
     /// In memory first: a store that fails must not keep the token valid. Then it can be tried again.

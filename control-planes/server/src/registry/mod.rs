@@ -35,11 +35,12 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Opens the state in a data directory. `methods` are the agents'.
+    /// Opens the state in a data directory. `methods` are the agents'; `integrated` is the agent inside this
+    /// process, if there is one.
     pub async fn open(
         dir: &Path,
         methods: Methods,
-        integrated: bool,
+        integrated: Option<AgentRecord>,
     ) -> Result<(Self, Closing), StoreError> {
         let (store, contents, closing) = Store::open(dir).await?;
         let valid = |token: &&TokenRecord| token.revoked_at.is_none();
@@ -49,10 +50,8 @@ impl Registry {
             .map(|token| token.name.clone())
             .collect();
         let agents = agents::Agents::load(contents.agents, &admitted, methods);
-        if integrated {
-            let mut local = AgentRecord::new(name::LOCAL.to_owned(), SystemTime::now());
-            env!("CARGO_PKG_VERSION").clone_into(&mut local.version);
-            agents.integrate(local);
+        if let Some(record) = integrated {
+            agents.integrate(record);
         }
         let registry = Self {
             agents,
@@ -71,6 +70,9 @@ impl Registry {
 
     /// Writes what is remembered of an agent. A failure is logged: it must not keep the agent away.
     pub async fn save_agent(&self, agent: &Agent) {
+        if agent.ended().is_cancelled() {
+            return;
+        }
         if let Err(error) = self.store.update_agent(agent.snapshot().record).await {
             tracing::error!(agent = %agent.name, %error, "what is known of the agent could not be written");
         }

@@ -1,7 +1,7 @@
 //! The agent inside the control plane, named `local`: the agent's own router, called in process.
 //! The only place where the control plane uses the agent other than through its contract.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use turbopanel_agent::{
 };
 
 use super::{ServeConfig, ServeError};
-use crate::registry::name::LOCAL;
+use crate::{registry::name::LOCAL, store::AgentRecord};
 
 /// How long the agent's tasks may take to end after their calls.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -36,6 +36,15 @@ impl Integrated {
         let agent = Agent::integrated(LOCAL, address);
         let router = router::build(&agent).await;
         Ok(Self { agent, router })
+    }
+
+    /// What is known of it, as of any agent.
+    pub(super) fn record(&self) -> AgentRecord {
+        AgentRecord {
+            version: turbopanel_agent::VERSION.to_owned(),
+            capabilities: self.agent.capabilities(),
+            ..AgentRecord::new(LOCAL.to_owned(), SystemTime::now())
+        }
     }
 
     /// Answers a call in process.

@@ -84,7 +84,8 @@ impl Plane {
         };
         let methods = Methods::from_descriptor_set(FILE_DESCRIPTOR_SET)
             .map_err(|error| ServeError::Methods(error.to_string()))?;
-        let opened = Registry::open(&config.data_dir, methods, config.integrated_agent).await;
+        let local = integrated.as_ref().map(Integrated::record);
+        let opened = Registry::open(&config.data_dir, methods, local).await;
         let (registry, closing) = opened?;
         let registry = Arc::new(registry);
         let failed = |source| ServeError::Bind {

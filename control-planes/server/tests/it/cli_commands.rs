@@ -321,6 +321,30 @@ async fn an_answer_that_does_not_come_is_not_waited_for() {
 }
 
 #[test]
+fn every_command_has_examples() {
+    let commands: &[&[&str]] = &[
+        &["serve"],
+        &["agents"],
+        &["agents", "remove"],
+        &["status"],
+        &["ps"],
+        &["logs"],
+        &["exec"],
+        &["token", "create"],
+        &["token", "list"],
+        &["token", "revoke"],
+    ];
+    for command in commands {
+        let done = finish(program().args(*command).arg("--help"), b"");
+        assert!(
+            done.out.contains("Examples:\n  turbopanel"),
+            "{command:?}: {}",
+            done.out
+        );
+    }
+}
+
+#[test]
 fn shells_complete() {
     for shell in ["bash", "zsh", "fish"] {
         let done = finish(program().args(["completions", shell]), b"");

@@ -5,15 +5,16 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use futures_util::FutureExt;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use turbopanel_control_plane::{
-    registry::Registry,
+    registry::{Registry, tokens::MAX_TOKENS},
     serve::{Plane, ServeConfig},
-    store::TokenKind,
+    store::{AgentRecord, Store, TokenKind, TokenRecord},
 };
 use turbopanel_tunnel::Methods;
 
@@ -22,7 +23,7 @@ use crate::plane::{TestPlane, eventually};
 const CHILD: &str = "TURBOPANEL_TEST_STORE";
 
 async fn open(dir: &Path) -> Arc<Registry> {
-    let opened = Registry::open(dir, Methods::default(), false).await;
+    let opened = Registry::open(dir, Methods::default(), None).await;
     Arc::new(opened.unwrap().0)
 }
 
@@ -175,6 +176,78 @@ async fn a_directory_that_cannot_be_made_is_told() {
     assert!(error.contains("--data-dir"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_a_removed_agent_is_not_written_to_the_next_of_its_name() {
+    let dir = TempDir::new().unwrap();
+    let (store, _, _) = Store::open(dir.path()).await.unwrap();
+    let token = |id: &str| TokenRecord {
+        id: id.to_owned(),
+        kind: TokenKind::Agent,
+        name: "web-2".to_owned(),
+        digest: [0; 32],
+        created_at: UNIX_EPOCH,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    let mut old = AgentRecord::new("web-2".to_owned(), at(1));
+    let new = AgentRecord::new("web-2".to_owned(), at(2));
+    store
+        .insert_token(token("1"), Some(old.clone()))
+        .await
+        .unwrap();
+    store.remove_agent("web-2".to_owned(), at(2)).await.unwrap();
+    store
+        .insert_token(token("2"), Some(new.clone()))
+        .await
+        .unwrap();
+    old.last_disconnect = "it was removed".to_owned();
+    store.update_agent(old).await.unwrap();
+    let stored = store.agent("web-2".to_owned()).await.unwrap();
+    assert_eq!(stored, Some(new));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoked_tokens_make_room_for_new_ones() {
+    let dir = TempDir::new().unwrap();
+    let registry = open(dir.path()).await;
+    let (kept, secret) = registry
+        .create_token(TokenKind::Admin, "kept")
+        .await
+        .unwrap();
+    drop(registry);
+    eventually("the directory is unlocked", async || {
+        Store::open(dir.path()).await.is_ok()
+    })
+    .await;
+    let mut connection = Connection::open(dir.path().join("turbopanel.db")).unwrap();
+    let transaction = connection.transaction().unwrap();
+    for number in 1..MAX_TOKENS {
+        transaction
+            .execute(
+                "INSERT INTO tokens (id, kind, name, digest, created_at_ms, revoked_at_ms)
+                 VALUES (?1, 'agent', 'gone', zeroblob(32), 1, 2)",
+                [format!("{number:016x}")],
+            )
+            .unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(connection);
+    let registry = open(dir.path()).await;
+    assert_eq!(registry.tokens.count(), MAX_TOKENS);
+    registry
+        .create_token(TokenKind::Agent, "web-2")
+        .await
+        .unwrap();
+    assert!(registry.tokens.count() < MAX_TOKENS);
+    let admin = TokenKind::Admin;
+    let now = std::time::SystemTime::now();
+    let known = registry
+        .tokens
+        .authenticate(Some(secret.reveal()), admin, now);
+    assert_eq!(known.unwrap().id, kept.id, "a valid one is not forgotten");
+}
+
 /// Begins a change, as a caller does, and goes away before it is acknowledged.
 fn begin_and_leave(change: impl Future) {
     assert!(
@@ -222,7 +295,7 @@ async fn whoever_leaves_in_the_middle_of_a_change_leaves_it_whole() {
     // What was begun is on disk as well.
     drop(registry);
     let reopened = async || {
-        Registry::open(dir.path(), Methods::default(), false)
+        Registry::open(dir.path(), Methods::default(), None)
             .await
             .ok()
     };
