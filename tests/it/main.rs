@@ -25,4 +25,5 @@ mod docker_support;
 mod docker_unanswered;
 mod docker_versions;
 mod layers;
+mod private_engine;
 mod tunnel_support;

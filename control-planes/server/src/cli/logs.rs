@@ -69,6 +69,7 @@ async fn follow(
     });
     let mut cursor = Cursor::default();
     let mut started = false;
+    let mut told = None;
     let mut request = request(&args);
     let began = SystemTime::now();
     loop {
@@ -84,14 +85,18 @@ async fn follow(
         {
             Ok(()) => return output.finish().await,
             Err(Failure::Refused(status)) if started && goes_on(&status, args.follow) => {
-                if stderr().is_terminal() {
-                    match reason(&status).as_deref() {
-                        Some("CALL_LOST") => {
-                            note("the log was cut; it goes on after its last line")
-                        }
-                        _ => note(&text::safe(status.message())),
+                let why = match reason(&status).as_deref() {
+                    Some("CALL_LOST") => {
+                        "the log was cut; it goes on after its last line".to_owned()
                     }
+                    _ => text::safe(status.message()).to_string(),
+                };
+                // Once for each outage, however long it lasts.
+                let now = (why, cursor.since());
+                if stderr().is_terminal() && told.as_ref() != Some(&now) {
+                    note(&now.0);
                 }
+                told = Some(now);
             }
             Err(failure) => {
                 // What was printed before comes before the reason.

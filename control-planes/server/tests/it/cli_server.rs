@@ -230,10 +230,15 @@ pub fn wait(child: &mut Child, seconds: u64) -> Option<i32> {
 }
 
 /// Asks until it is so, for 15 s at most.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    eventually_within(Duration::from_secs(15), what, condition);
+}
+
+/// Asks until it is so.
+pub fn eventually_within(time: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + time;
     while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within 15 s");
+        assert!(Instant::now() < deadline, "{what}: not within {time:?}");
         thread::sleep(Duration::from_millis(20));
     }
 }

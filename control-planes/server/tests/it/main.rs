@@ -18,6 +18,7 @@ mod cli_logs;
 mod cli_server;
 mod doors;
 mod e2e_cuts;
+mod e2e_engine;
 mod e2e_kills;
 mod echo;
 mod ends;
@@ -28,6 +29,8 @@ mod frames;
 mod integrated;
 mod numbers;
 mod plane;
+#[path = "../../../../tests/it/private_engine.rs"]
+mod private_engine;
 mod proxy;
 mod real_agent;
 mod stops;

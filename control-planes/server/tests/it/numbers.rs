@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::cli_server::{IMAGE, wait};
+use crate::cli_server::{IMAGE, eventually, signal, wait};
 
 /// What stands after each number, so that a line is about 100 bytes long.
 const PADDING: &str =
@@ -52,7 +52,7 @@ impl Numbers {
             input,
             docker,
         };
-        crate::cli_server::eventually("the container runs", || {
+        eventually("the container runs", || {
             let output = Command::new("docker")
                 .args(&numbers.engine)
                 .args(["inspect", "-f", "{{.State.Running}}", &numbers.name])
@@ -82,7 +82,9 @@ impl Drop for Numbers {
         self.input = None;
         let _ = self.docker.kill();
         let _ = self.docker.wait();
-        let _ = Command::new("docker")
+        // A private engine may be hung when a test fails.
+        let _ = Command::new("timeout")
+            .args(["20", "docker"])
             .args(&self.engine)
             .args(["rm", "-f", "-v", &self.name])
             .output();
@@ -93,7 +95,7 @@ impl Drop for Numbers {
 pub struct Follow {
     process: Child,
     progress: Arc<Progress>,
-    reading: JoinHandle<()>,
+    reading: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -136,7 +138,7 @@ impl Follow {
         Self {
             process,
             progress,
-            reading,
+            reading: Some(reading),
         }
     }
 
@@ -163,6 +165,11 @@ impl Follow {
         }
     }
 
+    /// Sends the program a signal.
+    pub fn signal(&self, name: &str) {
+        signal(&self.process, name);
+    }
+
     /// How many lines have come.
     pub fn lines(&self) -> usize {
         self.progress.now.lock().unwrap().lines
@@ -171,9 +178,16 @@ impl Follow {
     /// Waits for its own end: how many lines came, and the exit code.
     pub fn finish(mut self, seconds: u64) -> (usize, Option<i32>) {
         let code = wait(&mut self.process, seconds);
-        self.reading.join().unwrap();
+        self.reading.take().unwrap().join().unwrap();
         let now = self.progress.now.lock().unwrap();
         assert_eq!(now.wrong, None);
         (now.lines, code)
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
