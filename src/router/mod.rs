@@ -3,6 +3,7 @@
 mod auth;
 mod deadline;
 pub mod local;
+mod unimplemented;
 
 use tonic::{server::NamedService, service::Routes};
 use tonic_health::ServingStatus;
@@ -53,7 +54,7 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     if let Ok(reflection) = reflection {
         routes = routes.add_service(reflection);
     }
-    Deadline::new(routes.prepare())
+    Deadline::new(unimplemented::told(routes).prepare())
 }
 
 fn name<S: NamedService>(_: &S) -> &'static str {

@@ -144,7 +144,9 @@ impl DialError {
         match self {
             Self::Resolve { .. } => "check the host's name in the URL and the DNS of this machine",
             Self::Connect { .. } => "check the URL, and that no firewall is in between",
-            Self::PublicPlaintext { .. } => "use https://, or set AGENT_ALLOW_PLAINTEXT=1",
+            Self::PublicPlaintext { .. } => {
+                "use https://, or allow it: AGENT_ALLOW_PLAINTEXT=1 for an agent, TURBOPANEL_ALLOW_PLAINTEXT=1 for `turbopanel`"
+            }
             Self::Tls { .. } => {
                 "check that the certificate is valid for the host's name in the URL"
             }

@@ -14,8 +14,8 @@ use prost::{
 use crate::proto::{Frame, Header, frame::Kind};
 
 const SLOT: u32 = 1;
-const FRAMES: u32 = 2;
-const STREAM: u32 = 1;
+pub(crate) const FRAMES: u32 = 2;
+pub(crate) const STREAM: u32 = 1;
 const FIRST_KIND: u32 = 2;
 const LAST_KIND: u32 = 15;
 
@@ -173,7 +173,7 @@ fn unpin(kind: &mut Kind, packet: usize) {
     }
 }
 
-fn take_delimited(buf: &mut Bytes) -> Result<Bytes, Malformed> {
+pub(crate) fn take_delimited(buf: &mut Bytes) -> Result<Bytes, Malformed> {
     let len = decode_varint(buf)?;
     if len > buf.remaining() as u64 {
         return Err(Malformed);
@@ -181,7 +181,7 @@ fn take_delimited(buf: &mut Bytes) -> Result<Bytes, Malformed> {
     Ok(buf.split_to(len as usize))
 }
 
-fn skip(wire: WireType, buf: &mut Bytes) -> Result<(), Malformed> {
+pub(crate) fn skip(wire: WireType, buf: &mut Bytes) -> Result<(), Malformed> {
     let len = match wire {
         WireType::Varint => {
             decode_varint(buf)?;

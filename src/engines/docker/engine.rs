@@ -124,16 +124,6 @@ impl Engine {
         &self.inner.docker
     }
 
-    /// Runs a call that waits for nothing within the usual deadline.
-    pub(super) async fn call<T>(
-        &self,
-        subject: Subject<'_>,
-        call: impl Future<Output = Result<T, bollard::errors::Error>>,
-    ) -> Result<T, Error> {
-        self.call_within(self.inner.transport.deadlines.call, subject, call)
-            .await
-    }
-
     /// Sends a request whose answer has no content, and returns its status.
     pub(super) async fn send(
         &self,
@@ -155,19 +145,24 @@ impl Engine {
         Ok(sent?.status())
     }
 
-    /// Runs a call within a deadline. Past it the connection is closed, and the engine counts as
-    /// unreachable.
-    pub(super) async fn call_within<T>(
+    /// Runs a call that waits for nothing. Past its deadline the connection is closed, and the engine
+    /// counts as unreachable. Agreeing on a version comes before, within a deadline of its own.
+    pub(super) async fn call<T>(
         &self,
-        deadline: Duration,
         subject: Subject<'_>,
         call: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Result<T, Error> {
         let transport = &self.inner.transport;
-        let outcome = match timeout(deadline, call).await {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => Error::from_bollard(error, &transport.address.to_string(), subject),
-            Err(_) => transport.broke(format!("no answer in {} s", deadline.as_secs_f32())),
+        let deadline = transport.deadlines.call;
+        let outcome = match transport.api_version().await {
+            Ok(_) => match timeout(deadline, call).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => {
+                    Error::from_bollard(error, &transport.address.to_string(), subject)
+                }
+                Err(_) => transport.broke(format!("no answer in {} s", deadline.as_secs_f32())),
+            },
+            Err(error) => error,
         };
         if matches!(
             outcome,

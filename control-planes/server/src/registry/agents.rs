@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use turbopanel_tunnel::{Methods, Remote, Settings, proto::Hello};
+use turbopanel_tunnel::{Instance, Methods, Presence, Remote, Settings, proto::Hello};
 
 use super::{RegistryError, name::tame};
 use crate::store::AgentRecord;
@@ -36,8 +36,6 @@ pub struct Agent {
 struct State {
     record: AgentRecord,
     connected_at: Option<SystemTime>,
-    /// Counts connections, so that an older one's end does not hide a newer one.
-    connection: u64,
 }
 
 /// An agent as it is at one moment.
@@ -82,6 +80,12 @@ impl Agent {
         }
     }
 
+    /// What the relay knows, which alone sees in which order connections come.
+    fn presence(&self) -> Option<Presence> {
+        let remote = self.remote.as_ref()?;
+        Some(remote.presence().borrow().clone())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,7 +127,6 @@ impl Agents {
             state: Mutex::new(State {
                 connected_at: Some(record.created_at),
                 record: record.clone(),
-                connection: 0,
             }),
             ..self.agent(record, true)
         });
@@ -172,7 +175,6 @@ impl Agents {
             state: Mutex::new(State {
                 connected_at: None,
                 record,
-                connection: 0,
             }),
             revision: AtomicU64::new(0),
         }
@@ -208,34 +210,34 @@ impl Agents {
         self.revision.subscribe()
     }
 
-    /// Notes that an agent has connected. Returns the number of its connection.
-    pub fn connected(&self, agent: &Agent, hello: &Hello, address: &str, now: SystemTime) -> u64 {
-        let connection = {
+    /// Notes that an agent has connected, unless a newer connection has taken the place of this one.
+    pub fn connected(&self, agent: &Agent, hello: &Hello, address: &str, now: SystemTime) {
+        {
             let mut state = agent.state();
-            state.connection = state.connection.saturating_add(1);
+            let presence = agent.presence();
+            let is_newest = presence.is_some_and(|presence| {
+                let instance = Instance::from_bytes(&hello.instance);
+                presence.connected && presence.instance == instance && presence.dial == hello.dial
+            });
+            if !is_newest {
+                return;
+            }
             state.connected_at = Some(now);
             state.record.version = tame(&hello.version, 64);
             let capabilities = hello.capabilities.iter().take(64);
             state.record.capabilities = capabilities.map(|word| tame(word, 64)).collect();
             state.record.remote_address = address.to_owned();
             state.record.last_seen_at = Some(now);
-            state.connection
-        };
+        }
         self.changed(agent);
-        connection
     }
 
     /// Notes that a connection of an agent has ended. `true` when no newer one, and no newer agent, has taken its place.
-    pub fn disconnected(
-        &self,
-        agent: &Agent,
-        connection: u64,
-        reason: &str,
-        now: SystemTime,
-    ) -> bool {
+    pub fn disconnected(&self, agent: &Agent, reason: &str, now: SystemTime) -> bool {
         {
             let mut state = agent.state();
-            if state.connection != connection || agent.ended.is_cancelled() {
+            let is_here = agent.presence().is_some_and(|presence| presence.connected);
+            if is_here || agent.ended.is_cancelled() {
                 return false;
             }
             state.connected_at = None;

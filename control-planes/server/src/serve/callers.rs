@@ -114,6 +114,12 @@ impl Link {
                 timeout(CLOSING, running).await.ok()
             }
         };
+        if self.token.ended().is_cancelled()
+            && let Some(remote) = self.agent.as_ref().and_then(|agent| agent.remote.as_ref())
+        {
+            // What came by this link after the token was revoked.
+            remote.revoke_caller(&self.token.id);
+        }
         let end = end.map_or_else(
             || "it did not close in time".to_owned(),
             |end| end.to_string(),
@@ -135,14 +141,9 @@ impl Link {
                 .serve_caller(socket, link(""), cancel)
                 .await;
         };
-        match (&agent.remote, &self.doors.calls.integrated) {
+        match (&agent.remote, &self.doors.local) {
             (Some(remote), _) => remote.run_caller(socket, &caller, cancel).await,
-            (None, Some(integrated)) => {
-                integrated
-                    .server()
-                    .serve_caller(socket, link(&agent.name), cancel)
-                    .await
-            }
+            (None, Some(local)) => local.serve_caller(socket, link(&agent.name), cancel).await,
             (None, None) => EndReason::Cut("the agent is not there".to_owned()),
         }
     }

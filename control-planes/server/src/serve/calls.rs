@@ -6,11 +6,11 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, Request, Response, header};
 use tonic::{Status, body::Body, service::Routes};
 use tower::ServiceExt;
-use turbopanel_tunnel::{Caller, Remote, grpc_timeout};
+use turbopanel_tunnel::{Caller, Methods, Remote, grpc_timeout};
 
 use super::{
     integrated::Integrated,
-    live::{Live, Reach},
+    live::{Live, Terms},
 };
 use crate::{
     registry::{Agent, Registry, RegistryError, Token, name},
@@ -48,6 +48,8 @@ pub(super) struct Calls {
     pub(super) registry: Arc<Registry>,
     pub(super) own: Routes,
     pub(super) integrated: Option<Integrated>,
+    /// What every method says of itself.
+    pub(super) methods: Methods,
     pub(super) live: Arc<Live>,
 }
 
@@ -55,38 +57,65 @@ impl Calls {
     /// Answers a call. `token` let the caller in; none for the few calls that need none.
     pub(super) async fn answer(
         &self,
+        request: Request<Body>,
+        token: Option<Arc<Token>>,
+    ) -> Response<Body> {
+        match self.target(&request) {
+            Ok(target) => self.answer_by(target, request, token).await,
+            Err(error) => Status::from(error).into_http(),
+        }
+    }
+
+    /// Has the integrated agent answer a call.
+    pub(super) async fn answer_locally(
+        &self,
+        request: Request<Body>,
+        token: Arc<Token>,
+    ) -> Response<Body> {
+        match self.agent(name::LOCAL) {
+            Ok(target) => self.answer_by(target, request, Some(token)).await,
+            Err(error) => Status::from(error).into_http(),
+        }
+    }
+
+    async fn answer_by(
+        &self,
+        target: Target,
         mut request: Request<Body>,
         token: Option<Arc<Token>>,
     ) -> Response<Body> {
-        let target = match self.target(&request) {
-            Ok(target) => target,
-            Err(error) => return Status::from(error).into_http(),
-        };
         if let Some(token) = &token {
             request
                 .extensions_mut()
                 .insert(Caller(Arc::clone(&token.id)));
         }
-        let timeout = grpc_timeout(request.headers());
-        let mut reach = Reach { token, agent: None };
+        let path = request.uri().path();
+        // Health and reflection, which describe themselves not, only read.
+        let reads = self.methods.get(path).no_side_effects || path.starts_with("/grpc.");
+        let mut terms = Terms {
+            token,
+            agent: None,
+            timeout: grpc_timeout(request.headers()),
+            reads,
+        };
         match target {
             Target::Own => {
                 let answering = self.own.clone().oneshot(request);
                 let answering =
                     async move { Ok(answering.await.unwrap_or_else(|never| match never {})) };
-                self.live.run(reach, timeout, answering).await
+                self.live.run(terms, answering).await
             }
             Target::Integrated(agent, integrated) => {
-                reach.agent = Some(agent);
+                terms.agent = Some(agent);
                 strip(request.headers_mut());
                 let answering = async move { Ok(integrated.answer(request).await) };
-                self.live.run(reach, timeout, answering).await
+                self.live.run(terms, answering).await
             }
             Target::Remote(agent, remote) => {
-                reach.agent = Some(agent);
+                terms.agent = Some(agent);
                 strip(request.headers_mut());
                 let answering = remote.channel().oneshot(request);
-                self.live.run(reach, timeout, answering).await
+                self.live.run(terms, answering).await
             }
         }
     }

@@ -10,6 +10,9 @@ use std::{
 /// The port of a control plane unless told otherwise.
 pub const DEFAULT_PORT: u16 = 18282;
 
+/// How long running calls may go on after a stop was asked for, unless told otherwise.
+pub(super) const GRACE: Duration = Duration::from_secs(7);
+
 /// How a control plane serves.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
@@ -31,6 +34,8 @@ pub struct ServeConfig {
     pub redial_spread: Duration,
     /// How long running calls may go on after a stop was asked for.
     pub grace: Duration,
+    /// Connections at once, at most.
+    pub max_connections: usize,
 }
 
 impl ServeConfig {
@@ -44,7 +49,8 @@ impl ServeConfig {
             docker_host: None,
             name: "turbopanel".to_owned(),
             redial_spread: Duration::from_secs(3),
-            grace: Duration::from_secs(10),
+            grace: GRACE,
+            max_connections: 16_384,
         }
     }
 }

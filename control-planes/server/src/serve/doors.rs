@@ -38,6 +38,8 @@ pub(super) struct Doors {
     pub(super) calls: Arc<Calls>,
     /// The control plane's own services, for callers over frames.
     pub(super) frames: Server,
+    /// The integrated agent, for callers over frames.
+    pub(super) local: Option<Server>,
     pub(super) greeting: Greeting,
     pub(super) instance: Instance,
     /// The links of agents and of callers over frames.

@@ -41,26 +41,39 @@ pub(super) struct Live {
 struct State {
     calls: HashMap<u64, Entry>,
     last: u64,
-    /// The time to drain is over.
-    stopped: bool,
+    stop: Stop,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stop {
+    #[default]
+    No,
+    /// Calls that change nothing are over.
+    Draining,
+    /// All calls are over.
+    Stopped,
 }
 
 #[derive(Debug)]
 struct Entry {
-    reach: Reach,
+    terms: Terms,
     call: Arc<dyn End>,
 }
 
-/// By what a call reaches whom.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Reach {
+/// On what terms a call runs.
+#[derive(Debug)]
+pub(super) struct Terms {
     /// The token that let the caller in.
     pub(super) token: Option<Arc<Token>>,
     /// The agent that is called.
     pub(super) agent: Option<Arc<Agent>>,
+    /// How long the caller waits.
+    pub(super) timeout: Option<Duration>,
+    /// It changes nothing.
+    pub(super) reads: bool,
 }
 
-impl Reach {
+impl Terms {
     /// Why the call may not go on.
     fn lost(&self) -> Option<CallError> {
         if let Some(token) = self.token.as_ref().filter(|t| t.ended().is_cancelled()) {
@@ -68,21 +81,30 @@ impl Reach {
         }
         Some(self.agent.as_ref()?.refusal()?.into())
     }
+
+    /// The same, when the control plane stops.
+    fn stopped(&self, stop: Stop) -> Option<CallError> {
+        let last = if self.reads {
+            Stop::Draining
+        } else {
+            Stop::Stopped
+        };
+        (stop >= last).then_some(CallError::Stopping)
+    }
 }
 
 impl Live {
     /// Has a call answered, and its answer read, until something ends it.
     pub(super) async fn run<B>(
         self: &Arc<Self>,
-        reach: Reach,
-        timeout: Option<Duration>,
+        terms: Terms,
         answering: impl Future<Output = Result<Response<B>, Status>>,
     ) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes, Error = Status> + Send + Unpin + 'static,
     {
         let call = Arc::new(Call::default());
-        let entered = self.enter(reach, timeout, Arc::clone(&call) as Arc<dyn End>);
+        let entered = self.enter(terms, Arc::clone(&call) as Arc<dyn End>);
         let mut answering = pin!(answering);
         let answered = std::future::poll_fn(|cx| match call.poll_ended(cx) {
             Poll::Ready(status) => Poll::Ready(Err(status)),
@@ -107,23 +129,19 @@ impl Live {
         }
     }
 
-    fn enter(
-        self: &Arc<Self>,
-        reach: Reach,
-        timeout: Option<Duration>,
-        call: Arc<dyn End>,
-    ) -> Entered {
-        let id = {
+    fn enter(self: &Arc<Self>, terms: Terms, call: Arc<dyn End>) -> Entered {
+        let timeout = terms.timeout;
+        let (id, ended) = {
             let mut state = self.state();
+            // What was lost before the call was entered ended nothing.
+            let ended = terms.lost().or_else(|| terms.stopped(state.stop));
             state.last = state.last.wrapping_add(1);
+            let call = Arc::clone(&call);
             let id = state.last;
-            let (reach, call) = (reach.clone(), Arc::clone(&call));
-            state.calls.insert(id, Entry { reach, call });
-            id
+            state.calls.insert(id, Entry { terms, call });
+            (id, ended)
         };
-        // What was lost before the call was entered ended nothing.
-        let lost = reach.lost();
-        if let Some(error) = lost.or_else(|| self.state().stopped.then_some(CallError::Stopping)) {
+        if let Some(error) = ended {
             call.end(error.into());
         }
         let timer = timeout.map(|timeout| {
@@ -146,22 +164,31 @@ impl Live {
     /// Ends the calls whose token was revoked or whose agent is lost, whenever there is such a change.
     pub(super) async fn watch(&self, mut withdrawn: watch::Receiver<u64>) {
         while withdrawn.changed().await.is_ok() {
-            self.end(|entry| entry.reach.lost());
+            self.end(Terms::lost);
         }
+    }
+
+    /// Ends the calls that change nothing, and those that come.
+    pub(super) fn end_reads(&self) {
+        self.end_by(Stop::Draining);
     }
 
     /// Ends every call, and those that come.
     pub(super) fn stop(&self) {
-        self.state().stopped = true;
-        self.end(|_| Some(CallError::Stopping));
+        self.end_by(Stop::Stopped);
     }
 
-    fn end(&self, why: impl Fn(&Entry) -> Option<CallError>) {
+    fn end_by(&self, stop: Stop) {
+        self.state().stop = stop;
+        self.end(|terms| terms.stopped(stop));
+    }
+
+    fn end(&self, why: impl Fn(&Terms) -> Option<CallError>) {
         let ending: Vec<_> = {
             let state = self.state();
             let ending = state.calls.values();
             ending
-                .filter_map(|entry| Some((Arc::clone(&entry.call), why(entry)?)))
+                .filter_map(|entry| Some((Arc::clone(&entry.call), why(&entry.terms)?)))
                 .collect()
         };
         for (call, error) in ending {

@@ -10,6 +10,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::plane::TestPlane;
+
 pub const IMAGE: &str = "turbopanel/test:busybox";
 
 /// `turbopanel serve` in a process, stopped with SIGTERM when it is dropped.
@@ -142,6 +144,17 @@ pub fn program() -> Command {
         "PATH",
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     );
+    command
+}
+
+/// A command against a control plane in this process, as its administrator.
+pub fn against(plane: &TestPlane, args: &[&str]) -> Command {
+    let mut command = program();
+    command
+        .args(args)
+        .env("TURBOPANEL_URL", format!("http://{}", plane.address))
+        .env("TURBOPANEL_TOKEN", &plane.admin)
+        .stdin(Stdio::null());
     command
 }
 

@@ -81,7 +81,7 @@ impl Service<http::Request<Body>> for Echo {
                 }
                 "/test.Echo/Chat" => grpc.streaming(service_fn(chat), request).await,
                 "/test.Echo/Fail" => grpc.unary(service_fn(fail), request).await,
-                "/test.Echo/Hang" => {
+                "/test.Echo/Hang" | "/turbopanel.agent.v1.AgentService/GetStatus" => {
                     let hang = service_fn(move |_: Request<String>| {
                         let dropped = echo.begin();
                         async move {

@@ -1,6 +1,8 @@
 //! Callers over frames: the control plane's own services, the integrated agent, a remote agent; and
 //! reflection.
 
+use std::net::SocketAddr;
+
 use tokio_stream::StreamExt;
 use tonic::{Code, Request, client::Grpc};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -23,7 +25,11 @@ use crate::{
 };
 
 pub fn caller(plane: &TestPlane, token: &str, path: &str) -> Channel {
-    let target = Target::parse(&format!("http://{}", plane.address)).unwrap();
+    caller_at(plane.address, token, path)
+}
+
+pub fn caller_at(address: SocketAddr, token: &str, path: &str) -> Channel {
+    let target = Target::parse(&format!("http://{address}")).unwrap();
     let headers = DialHeaders {
         token: Some(token.to_owned()),
         agent: None,

@@ -24,6 +24,9 @@ async fn it_answers_as_local() {
         .unwrap()
         .into_inner();
     assert!(format!("{status:?}").contains("\"local\""), "{status:?}");
+    let capabilities = status.status.unwrap().capabilities;
+    assert!(!capabilities.is_empty());
+    assert_eq!(plane.agent("local").await.capabilities, capabilities);
     let status = plane
         .post(
             "/turbopanel.control.v1.FleetService/WatchAgents",

@@ -34,5 +34,6 @@ mod plane;
 mod private_engine;
 mod proxy;
 mod real_agent;
+mod stops;
 mod store;
 mod tokens;

@@ -73,7 +73,11 @@ impl Attachments {
             };
             if stream == 0 {
                 match kind {
-                    Kind::Detach(_) => self.detach_slot(slot),
+                    Kind::Detach(detach) if detach.revoked.is_empty() => self.detach_slot(slot),
+                    // A caller's own link says nothing about others.
+                    Kind::Detach(detach) if self.caller.is_none() => {
+                        self.inner.table.cancel_owner(&detach.revoked);
+                    }
                     Kind::Goodbye(said) => goodbye = Some(said),
                     _ => {}
                 }

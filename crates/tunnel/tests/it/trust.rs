@@ -8,7 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_tungstenite::tungstenite::Message;
 use turbopanel_tunnel::{
     Instance, Server, Settings,
-    proto::{Command, Data, Done, Header, Reset, ResetCode, Response, frame::Kind},
+    proto::{Command, Data, Detach, Done, Header, Reset, ResetCode, Response, frame::Kind},
 };
 
 use crate::{
@@ -80,6 +80,27 @@ async fn a_caller_cannot_speak_for_the_connection_or_for_another() {
     );
     assert_eq!(agent.echo.seen.running.load(Ordering::SeqCst), 1);
     assert!(agent.ends.lock().unwrap().is_empty());
+}
+
+/// Nor can it end another's calls as revoked, where no relay stands between.
+#[tokio::test]
+async fn a_caller_cannot_revoke_another() {
+    let server = Server::new(Echo::default(), methods(), Settings::default());
+    let own = Plane::new(Some(server)).await;
+    let mut client = Client::new(caller(own.address, "/own"));
+    let mut notes = client.count("Follow", 0, 10).await.unwrap();
+    let revoked = Kind::Detach(Detach {
+        revoked: "tester".into(),
+    });
+    let mut ws = raw(&own, "/own").await;
+    say(&mut ws, vec![(0, revoked)]).await;
+    let reading = async {
+        for _ in 0..100_000 {
+            notes.next().await.unwrap().unwrap();
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    read.expect("the call goes on");
 }
 
 /// A caller whose frames are no frames inside ends its own link, not the agent's.
@@ -197,4 +218,25 @@ async fn a_caller_that_leaves_without_a_word_costs_its_own_calls() {
     until("one is gone", || agent.server.running_calls() == 1).await;
     send.send(note(8, 1)).await.unwrap();
     assert_eq!(chat.next().await.unwrap().unwrap().number, 8);
+}
+
+/// Only a control plane says that a principal is revoked.
+#[tokio::test]
+async fn a_caller_revokes_nobody() {
+    let own = Server::new(Echo::default(), methods(), Settings::default());
+    let plane = Plane::new(Some(own)).await;
+    let mut client = Client::new(caller(plane.address, "/own"));
+    let mut notes = client.count("Follow", 0, 10).await.unwrap();
+    let revoked = Detach {
+        revoked: "tester".into(),
+    };
+    let mut ws = raw(&plane, "/own").await;
+    say(&mut ws, vec![(0, Kind::Detach(revoked))]).await;
+    let reading = async {
+        for _ in 0..100_000 {
+            notes.next().await.unwrap().unwrap();
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    read.expect("the call goes on");
 }
