@@ -19,6 +19,7 @@ mod cli_server;
 mod doors;
 mod e2e_cuts;
 mod e2e_engine;
+mod e2e_joining;
 mod e2e_kills;
 mod echo;
 mod ends;
