@@ -2,7 +2,9 @@
 
 mod auth;
 mod deadline;
+mod guests;
 pub mod local;
+mod panics;
 mod unimplemented;
 
 use tonic::{server::NamedService, service::Routes};

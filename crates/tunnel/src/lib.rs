@@ -34,6 +34,7 @@ mod channel;
 mod dial;
 mod ending;
 mod error;
+mod first_bytes;
 mod flow;
 mod frames;
 mod handshake;
@@ -70,6 +71,7 @@ pub use channel::{Channel, ResponseBody};
 pub use dial::{DialError, DialHeaders, Refusal, dial};
 pub use ending::{CloseCode, EndReason};
 pub use error::status;
+pub use first_bytes::FirstBytes;
 pub use handshake::{Greeted, PlaneHello, Signer, Verify, greet_agent, signed_bytes};
 
 pub use methods::{Method, Methods};

@@ -16,7 +16,9 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{doors::Doors, first_bytes::FirstBytes};
+use turbopanel_tunnel::FirstBytes;
+
+use super::doors::Doors;
 
 /// Refusals for want of room that are written at once, at most. Others are closed without a word.
 const REFUSING: usize = 64;

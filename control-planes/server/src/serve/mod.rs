@@ -14,7 +14,6 @@ mod calls;
 mod config;
 mod doors;
 mod error;
-mod first_bytes;
 mod integrated;
 mod listener;
 mod live;
