@@ -66,6 +66,30 @@ impl Drop for TestContainer {
     }
 }
 
+/// Runs the test with this path again in a process of its own, by this command line, and there it goes on
+/// (`true`). What it looks at there is its own alone.
+pub fn alone(test: &str, command: &[&str]) -> bool {
+    const ALONE: &str = "TURBOPANEL_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let (program, arguments) = command.split_first().unwrap_or((&"env", &[]));
+    let output = Command::new(program)
+        .args(arguments)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    false
+}
+
 /// Polls until the condition holds.
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(15);

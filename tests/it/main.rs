@@ -19,6 +19,7 @@ mod docker_away;
 mod docker_containers;
 mod docker_exec;
 mod docker_log_hostile;
+mod docker_log_pace;
 mod docker_logs;
 mod docker_relay;
 mod docker_support;

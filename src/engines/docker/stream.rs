@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     error::{Error, Subject},
     http1::{Content, Delimiter, Head},
-    paced::{Load, Look, Paced},
+    paced::{Load, Look, Paced, Ticks},
     socket::{Reader, Socket, Writer},
     transport::{MAX_AGREEMENTS, Transport},
     version::Identity,
@@ -23,7 +23,7 @@ use super::{
 /// The first read's room, and the most that an idle stream holds.
 const SMALL_READ: usize = 16 << 10;
 /// A busy stream's room.
-const LARGE_READ: usize = 256 << 10;
+const LARGE_READ: usize = 64 << 10;
 /// The most of an error's text that is read.
 const MAX_ERROR: usize = 16 << 10;
 
@@ -218,7 +218,7 @@ impl Stream {
         let spare = self.buffer.capacity() - self.buffer.len();
         let read = self.read().await;
         let read = read.map_err(|error| self.transport.broke(error.to_string()))?;
-        if read == spare {
+        if read >= spare {
             self.room = (self.room * 2).min(LARGE_READ);
         } else if read < SMALL_READ / 4 {
             self.room = (self.room / 2).max(SMALL_READ);
@@ -232,9 +232,14 @@ impl Stream {
             match &mut self.connection {
                 Connection::Whole(socket) => {
                     let read = socket.read_buf(&mut self.buffer).await?;
-                    if self.load.read(read, Instant::now()) {
+                    // Without a descriptor for a clock the stream goes on by event.
+                    if self.load.read(read, Instant::now())
+                        && let Ok(ticks) = Ticks::start()
+                    {
                         self.change(|connection| match connection {
-                            Connection::Whole(socket) => Paced::new(socket).map(Connection::Paced),
+                            Connection::Whole(socket) => {
+                                Paced::new(socket, ticks).map(Connection::Paced)
+                            }
                             other => Ok(other),
                         })?;
                     }
