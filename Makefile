@@ -8,10 +8,6 @@ SHELL := /bin/bash
 LISTEN ?= 127.0.0.1:18282
 DATA_DIR ?= $(CURDIR)/.turbopanel
 TAG ?= turbopanel/agent:latest
-# The agent's image holds a static binary, built on this machine.
-MUSL := x86_64-unknown-linux-musl
-# ring's C is compiled by the host's own compiler for that target.
-export CC_x86_64_unknown_linux_musl ?= gcc
 
 # Continuous integration builds once: nothing incremental to keep.
 ifdef CI
@@ -59,7 +55,7 @@ examples: build ## Run the examples of README.md as they stand there, on other p
 
 bench: ## Measure against direct gRPC, the engine's socket and docker logs; target/bench/report.json.
 	@scripts/engine.sh image
-	cargo build --release --locked --target $(MUSL) --package turbopanel-agent --bin turbopanel-agent
+	@scripts/static.sh >/dev/null
 	cargo build --release --locked --package turbopanel-control-plane --bin turbopanel
 	cargo bench --locked --package turbopanel-bench
 
