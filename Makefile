@@ -63,7 +63,7 @@ image: ## Build the agent's image without a registry, from a static binary built
 	@scripts/engine.sh ensure
 	@scripts/image.sh "$(TAG)"
 
-image-test: image ## Start that image as the documentation says, and ask for its health.
+image-test: build image ## Start that image by the line that `token create` prints, and reach its agent.
 	@scripts/image-test.sh "$(TAG)"
 
 clean: ## Remove everything that was built.
