@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# Where `make up` listens and keeps its state; both may be given on the command line.
+# Where `make up` listens, how agents reach that, and where it keeps its state: `make up LISTEN=… PUBLIC_URL=…`.
 LISTEN ?= 127.0.0.1:18282
+PUBLIC_URL ?=
 DATA_DIR ?= $(CURDIR)/.turbopanel
 TAG ?= turbopanel/agent:latest
 
@@ -25,7 +26,7 @@ build:
 up: build ## Start a control plane with its own agent for this machine's Docker, in the foreground.
 	@scripts/engine.sh ensure
 	@echo 'In another terminal, first: export PATH=$$PATH:$(CURDIR)/target/debug TURBOPANEL_DATA_DIR=$(DATA_DIR)'
-	@exec target/debug/turbopanel serve --listen "$(LISTEN)" --data-dir "$(DATA_DIR)"
+	@exec target/debug/turbopanel serve --listen "$(LISTEN)" --public-url "$(PUBLIC_URL)" --data-dir "$(DATA_DIR)"
 
 demo: build ## Show everything once, on a control plane and an agent of its own; cleans up.
 	@scripts/engine.sh image
