@@ -15,7 +15,7 @@ ifdef CI
 export CARGO_INCREMENTAL := 0
 endif
 
-.PHONY: help build up demo check contract test examples bench image image-test clean
+.PHONY: help build up demo check contract test examples bench image image-test image-gate clean
 
 help: ## List the commands.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -43,12 +43,22 @@ check: ## The gate without tests: format, lints, docs, dependencies, layers, old
 contract: ## Take the contract in proto/ as released: from then on it may only grow.
 	TURBOPANEL_RELEASE_CONTRACT=1 cargo test --package turbopanel-agent --test it --locked -- contract::
 
-test: check ## The gate, every test, the demo and the README's examples.
+test: check ## The gate, every test, the demo, the README's examples and the image.
 	@scripts/engine.sh image
 	@scripts/grpcurl.sh >/dev/null
 	cargo test --workspace --locked --no-fail-fast
 	@$(MAKE) --no-print-directory demo
 	@$(MAKE) --no-print-directory examples
+	@$(MAKE) --no-print-directory image-gate
+
+# The image's test, where the image can be built; a tag of its own leaves the user's image alone.
+image-gate: build
+	@if scripts/static.sh target; then \
+		$(MAKE) --no-print-directory image-test TAG=turbopanel/agent:test; \
+		docker image rm turbopanel/agent:test >/dev/null; \
+	else \
+		echo 'image-test: NOT CHECKED, since the static binary cannot be built here; the reason stands above.' >&2; \
+	fi
 
 examples: build ## Run the examples of README.md as they stand there, on other ports.
 	@scripts/engine.sh image

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the agent as a static binary for this machine's architecture, and prints its path.
 #
-# The target is brought by rustup when it is not there. Called by scripts/image.sh, `make bench` and the
-# Dockerfile's build stage.
+#   scripts/static.sh          called by scripts/image.sh, `make bench` and the Dockerfile's build stage
+#   scripts/static.sh target   only sees that Rust's target is there, which rustup brings when it is not
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=$(uname -m)-unknown-linux-musl
@@ -13,6 +13,7 @@ if [ ! -d "$(rustc --print target-libdir --target "$target")" ]; then
     echo "static: rustup target add $target" >&2
     rustup target add "$target" >&2 || { echo "static: rustup could not bring Rust's target $target; its reason stands above." >&2; exit 1; }
 fi
+[ "${1:-}" != target ] || exit 0
 # ring has C in it; the host's compiler does for it, nothing of the C library is used.
 compiler=CC_${target//-/_}
 export "$compiler=${!compiler:-${CC:-gcc}}"
