@@ -180,6 +180,8 @@ async fn a_revoked_callers_commands_die() {
     })
     .await;
     let laptop = plane.create(TokenKind::Admin, "laptop").await;
+    // Another principal, without a link when it is revoked.
+    let vanished = plane.create(TokenKind::Admin, "vanished").await;
     let mut pids = Vec::new();
     let mut answers = Vec::new();
     for name in ["web-2", "local"] {
@@ -190,7 +192,7 @@ async fn a_revoked_callers_commands_die() {
         answers.push(answer);
         // One whose caller's program is gone without a word: the agent keeps the command for it.
         let channel = {
-            let (address, secret) = (plane.address, laptop.secret.clone());
+            let (address, secret) = (plane.address, vanished.secret.clone());
             move || caller_at(address, &secret, &path)
         };
         let gone = std::thread::spawn(move || {
@@ -210,9 +212,11 @@ async fn a_revoked_callers_commands_die() {
         pids.iter().filter(runs).count()
     };
     assert_eq!(running(), 4);
-    let id = laptop.token.unwrap().id;
-    let request = RevokeTokenRequest { id };
-    plane.tokens().revoke_token(request).await.unwrap();
+    for token in [laptop.token, vanished.token] {
+        let id = token.unwrap().id;
+        let request = RevokeTokenRequest { id };
+        plane.tokens().revoke_token(request).await.unwrap();
+    }
     for mut answer in answers {
         let error = within(5, answer.next()).await.unwrap().unwrap_err();
         assert_eq!(
