@@ -27,6 +27,7 @@ struct Inner {
     connection: watch::Sender<Connection>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    draining: CancellationToken,
 }
 
 impl Agent {
@@ -37,6 +38,7 @@ impl Agent {
         engine: EngineAddress,
         connection: Connection,
     ) -> Self {
+        let stop = CancellationToken::new();
         Self {
             inner: Arc::new(Inner {
                 name,
@@ -46,7 +48,8 @@ impl Agent {
                 engine: Engine::new(engine),
                 connection: watch::Sender::new(connection),
                 tasks: TaskTracker::new(),
-                stop: CancellationToken::new(),
+                draining: stop.child_token(),
+                stop,
             }),
         }
     }
@@ -96,7 +99,12 @@ impl Agent {
         &self.inner.tasks
     }
 
-    /// Cancelled when the agent stops.
+    /// Cancelled when the agent begins to stop: what only reads ends, and what changes something may end by itself.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.inner.draining
+    }
+
+    /// Cancelled when the agent stops: whatever still runs ends.
     pub fn stop(&self) -> &CancellationToken {
         &self.inner.stop
     }

@@ -94,7 +94,9 @@ pub async fn keep_connected(
         agent
             .connection()
             .send_modify(|connection| connection.enter(State::Connecting));
-        let attempt = connector.attempt(agent, server, dial, stop).await;
+        let Some(attempt) = connector.attempt(agent, server, dial, stop).await else {
+            return;
+        };
         if stop.is_cancelled() {
             return;
         }

@@ -33,23 +33,24 @@ impl WebSocket {
         &self.url
     }
 
-    /// Dials once, and serves calls until that connection ends.
+    /// Dials once, and serves calls until that connection ends. None when the agent stops while it dials.
     pub(super) async fn attempt(
         &self,
         agent: &Agent,
         server: &Server,
         number: u64,
         stop: &CancellationToken,
-    ) -> Attempt {
+    ) -> Option<Attempt> {
         let headers = DialHeaders {
             token: self.token.as_ref().map(|token| token.reveal().to_owned()),
             agent: self.name.clone(),
             user_agent: format!("turbopanel-agent/{VERSION}"),
         };
         tracing::debug!(url = %self.target, number, "dialling");
-        let socket = match dial(&self.target, &headers).await {
-            Ok(socket) => socket,
-            Err(error) => return Attempt::Refused(error),
+        let socket = match stop.run_until_cancelled(dial(&self.target, &headers)).await {
+            Some(Ok(socket)) => socket,
+            Some(Err(error)) => return Some(Attempt::Refused(error)),
+            None => return None,
         };
         let (beating, running) = (agent.clone(), server.clone());
         let hello = AgentHello {
@@ -80,7 +81,7 @@ impl WebSocket {
             },
             stop.clone(),
         );
-        Attempt::Ended(end.await)
+        Some(Attempt::Ended(end.await))
     }
 }
 

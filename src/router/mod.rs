@@ -29,11 +29,14 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 pub async fn build(agent: &Agent) -> Deadline<Routes> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::new(health_service);
+    // The empty name is the agent as a whole.
+    let mut served = vec![""];
     macro_rules! serve {
         ($server:ident, $service:expr) => {
             let server = $server::new($service)
                 .max_decoding_message_size(MAX_MESSAGE)
                 .max_encoding_message_size(MAX_MESSAGE);
+            served.push(name(&server));
             health
                 .set_service_status(name(&server), ServingStatus::Serving)
                 .await;
@@ -46,7 +49,19 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
         ContainerApi::new(agent.engine().clone())
     );
     serve!(CommandServiceServer, CommandApi::new(agent.clone()));
-    serve!(LogServiceServer, LogApi::new(agent.engine().clone()));
+    serve!(
+        LogServiceServer,
+        LogApi::new(agent.engine().clone()).ended_by(agent.draining().clone())
+    );
+    let draining = agent.draining().clone();
+    agent.tasks().spawn(async move {
+        draining.cancelled().await;
+        for name in served {
+            health
+                .set_service_status(name, ServingStatus::NotServing)
+                .await;
+        }
+    });
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::error::invalid;
+use super::error::{self, invalid};
 use crate::{
     VERSION,
     agent::Agent,
@@ -66,7 +66,10 @@ impl AgentService for AgentApi {
                 tokio::select! {
                     biased;
                     () = send.closed() => return,
-                    () = agent.stop().cancelled() => return,
+                    () = agent.draining().cancelled() => {
+                        let _ = send.send(Err(error::stopping())).await;
+                        return;
+                    }
                     _ = engine.changed() => {}
                     _ = connection.changed() => {}
                     () = sleep_until(Instant::now() + interval) => {}

@@ -176,3 +176,9 @@ pub fn io(error: std::io::Error) -> Status {
     let message = format!("the operating system failed: {error}");
     status(Code::Internal, ErrorReason::AgentFault, message, &[])
 }
+
+/// The status of calls that an agent's stop refuses or ends.
+pub fn stopping() -> Status {
+    let message = "the agent is stopping: try again when it is back; where this call was to change something, first look whether it has";
+    status(Code::Unavailable, ErrorReason::AgentStopping, message, &[])
+}

@@ -250,7 +250,7 @@ impl Attachments {
         match self.inner.table.insert(&call, command.again) {
             Inserted::Yes => {}
             Inserted::Refused => {
-                let message = "too many calls run; try again later".to_owned();
+                let message = "no further calls are taken for now; try again later".to_owned();
                 return Err((ResetCode::Refused, message));
             }
             Inserted::Known(known) => return self.go_on(known, place, 0, command.limit),
