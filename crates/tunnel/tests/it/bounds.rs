@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio_tungstenite::tungstenite::{Message, protocol::Role};
+use tokio::{io::DuplexStream, task::JoinHandle};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, protocol::Role},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 use turbopanel_tunnel::{
@@ -30,6 +34,20 @@ fn link() -> CallerLink {
 
 fn server(settings: Settings) -> Server {
     Server::new(Echo::default(), methods(), settings)
+}
+
+/// Serves a caller's link over a pipe that holds so many bytes; answers with the caller's end.
+async fn served(
+    pipe: usize,
+    cancel: CancellationToken,
+) -> (WebSocketStream<DuplexStream>, JoinHandle<EndReason>) {
+    let (near, far) = tokio::io::duplex(pipe);
+    let server = server(Settings::default());
+    let serving = tokio::spawn(async move {
+        let socket = Socket::new(far, false).await;
+        server.serve_caller(socket, link(), cancel).await
+    });
+    (over(near, Role::Client).await, serving)
 }
 
 /// A call for notes without end, which fills every window that it gets.
@@ -134,15 +152,7 @@ async fn a_caller_that_is_gone_is_forgotten_also_after_a_crowd() {
 
 #[tokio::test(start_paused = true)]
 async fn whatever_limit_is_named_no_more_than_a_window_is_kept() {
-    let (near, far) = tokio::io::duplex(64 * 1024);
-    let server = server(Settings::default());
-    let serving = tokio::spawn(async move {
-        let socket = Socket::new(far, false).await;
-        server
-            .serve_caller(socket, link(), CancellationToken::new())
-            .await
-    });
-    let mut ws = over(near, Role::Client).await;
+    let (mut ws, serving) = served(64 * 1024, CancellationToken::new()).await;
     say(&mut ws, vec![(1, Kind::Command(endless(u64::MAX)))]).await;
     let mut taken = 0;
     while let Ok(message) = tokio::time::timeout(Duration::from_secs(5), ws.next()).await {
@@ -159,15 +169,7 @@ async fn whatever_limit_is_named_no_more_than_a_window_is_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn attaching_again_and_again_queues_the_answer_once() {
-    let (near, far) = tokio::io::duplex(4096);
-    let server = server(Settings::default());
-    let serving = tokio::spawn(async move {
-        let socket = Socket::new(far, false).await;
-        server
-            .serve_caller(socket, link(), CancellationToken::new())
-            .await
-    });
-    let mut ws = over(near, Role::Client).await;
+    let (mut ws, serving) = served(4096, CancellationToken::new()).await;
     let first = endless(256 * 1024);
     say(&mut ws, vec![(1, Kind::Command(first.clone()))]).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -194,15 +196,8 @@ async fn attaching_again_and_again_queues_the_answer_once() {
 /// A peer that takes nothing is sent away all the same.
 #[tokio::test(start_paused = true)]
 async fn a_link_that_is_blocked_can_be_closed() {
-    let (near, far) = tokio::io::duplex(1024);
-    let server = server(Settings::default());
     let cancel = CancellationToken::new();
-    let stop = cancel.clone();
-    let serving = tokio::spawn(async move {
-        let socket = Socket::new(far, false).await;
-        server.serve_caller(socket, link(), stop).await
-    });
-    let mut ws = over(near, Role::Client).await;
+    let (mut ws, serving) = served(1024, cancel.clone()).await;
     say(&mut ws, vec![(1, Kind::Command(endless(256 * 1024)))]).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let began = tokio::time::Instant::now();
@@ -286,15 +281,7 @@ async fn refusals_that_nobody_reads_are_bounded() {
 
 #[tokio::test]
 async fn headers_beyond_the_limit_end_their_call() {
-    let (near, far) = tokio::io::duplex(64 * 1024);
-    let server = server(Settings::default());
-    tokio::spawn(async move {
-        let socket = Socket::new(far, false).await;
-        server
-            .serve_caller(socket, link(), CancellationToken::new())
-            .await
-    });
-    let mut ws = over(near, Role::Client).await;
+    let (mut ws, _serving) = served(64 * 1024, CancellationToken::new()).await;
     // Small ones, but 30,000 of them.
     let header = turbopanel_tunnel::proto::Header {
         name: "x".to_owned(),
