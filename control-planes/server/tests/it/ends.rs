@@ -113,6 +113,10 @@ async fn revoking_an_agents_token_ends_the_calls_through_it() {
     let _agent = TestAgent::dial(plane.address, &token.secret, &echo)
         .await
         .unwrap();
+    eventually("the agent is back", async || {
+        plane.agent("web-2").await.connected
+    })
+    .await;
     let _call = tokio::spawn(status_of(frames(), HANG));
     begun(&echo, 5).await;
 }
