@@ -31,7 +31,7 @@ struct Inner {
 }
 
 impl Agent {
-    /// An agent with a connection of its own.
+    /// An agent with a connection of its own. It goes by this name until its control plane names it.
     pub fn new(
         name: String,
         mode: &'static str,
@@ -64,9 +64,10 @@ impl Agent {
         )
     }
 
-    /// The agent's name.
-    pub fn name(&self) -> &str {
-        &self.inner.name
+    /// The agent's name: the control plane's for it; before that was heard, the operator's or the host's.
+    pub fn name(&self) -> String {
+        let known = self.inner.connection.borrow().name.clone();
+        known.unwrap_or_else(|| self.inner.name.clone())
     }
 
     /// How it reaches its control plane, as the status tells it.

@@ -17,6 +17,8 @@ pub struct Connection {
     pub state: State,
     /// Since when.
     pub since: SystemTime,
+    /// What the control plane calls the agent. None until it has said so.
+    pub name: Option<String>,
     /// Where it dials, without secrets. Empty when integrated.
     pub url: String,
     /// How often it has connected.
@@ -46,6 +48,7 @@ impl Connection {
         Self {
             state: State::Connecting,
             since: SystemTime::now(),
+            name: None,
             url,
             connects: 0,
             last_error: String::new(),

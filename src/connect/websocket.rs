@@ -6,7 +6,13 @@ use turbopanel_tunnel::{
 };
 
 use super::{Attempt, State};
-use crate::{VERSION, agent::Agent, config::Secret, engines::host};
+use crate::{
+    VERSION,
+    agent::Agent,
+    config::Secret,
+    engines::host,
+    excerpt::{VALUE, excerpt},
+};
 
 /// Dials `{CONTROL_PLANE_URL}/agent/connect`.
 #[derive(Debug)]
@@ -77,6 +83,8 @@ impl WebSocket {
                 agent.connection().send_modify(|connection| {
                     connection.enter(State::Connected);
                     connection.connects += 1;
+                    let name = excerpt(&welcome.agent, VALUE);
+                    connection.name = Some(name).filter(|name| !name.is_empty());
                 });
             },
             stop.clone(),
@@ -86,11 +94,11 @@ impl WebSocket {
 }
 
 fn heartbeat(agent: &Agent, server: &Server) -> Heartbeat {
-    let host = host::read();
+    let memory = host::memory();
     Heartbeat {
         calls: server.running_calls() as u32,
-        engine_reachable: agent.engine().watch().borrow().reachable,
-        load1_centi: (host.load.0 * 100.0) as u32,
-        memory_used_bytes: host.memory_total.saturating_sub(host.memory_available),
+        engine_reachable: agent.engine().known().borrow().reachable,
+        load1_centi: (host::load().0 * 100.0) as u32,
+        memory_used_bytes: memory.total.saturating_sub(memory.available),
     }
 }

@@ -3,6 +3,7 @@
 mod auth;
 mod deadline;
 mod guests;
+mod health;
 pub mod local;
 mod panics;
 mod unimplemented;
@@ -27,7 +28,7 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// Assembles an agent's services. The result is what a tunnel serves, and what a control plane calls in process.
 pub async fn build(agent: &Agent) -> Deadline<Routes> {
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let (reporter, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::new(health_service);
     // The empty name is the agent as a whole.
     let mut served = vec![""];
@@ -37,7 +38,7 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
                 .max_decoding_message_size(MAX_MESSAGE)
                 .max_encoding_message_size(MAX_MESSAGE);
             served.push(name(&server));
-            health
+            reporter
                 .set_service_status(name(&server), ServingStatus::Serving)
                 .await;
             routes = routes.add_service(server);
@@ -53,15 +54,7 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
         LogServiceServer,
         LogApi::new(agent.engine().clone()).ended_by(agent.draining().clone())
     );
-    let draining = agent.draining().clone();
-    agent.tasks().spawn(async move {
-        draining.cancelled().await;
-        for name in served {
-            health
-                .set_service_status(name, ServingStatus::NotServing)
-                .await;
-        }
-    });
+    health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -21,6 +22,8 @@ pub const ENGINE: &str = "/var/run/docker.sock";
 pub enum Treatment {
     /// Passes it on, and the answer back.
     Pass,
+    /// Passes it on after this time.
+    Late(Duration),
     /// Passes it on, and keeps the answer to itself.
     Withhold,
     /// Takes it, and that is all.
@@ -114,6 +117,7 @@ async fn relay(
     let (mut from_caller, mut to_caller) = caller.split();
     match treatment {
         Treatment::Ignore => return copy(&mut from_caller, &mut sink()).await.map(drop),
+        Treatment::Late(late) => tokio::time::sleep(late).await,
         Treatment::Answer(answer) => return to_caller.write_all(answer.as_bytes()).await,
         _ => {}
     }

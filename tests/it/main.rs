@@ -12,6 +12,7 @@
 mod agent_binary;
 mod agent_commands;
 mod agent_doors;
+mod agent_status;
 mod agent_stop;
 mod agent_support;
 mod agent_tunnel;

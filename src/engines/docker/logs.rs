@@ -6,10 +6,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     container::{Detail, State},
@@ -19,7 +16,7 @@ use super::{
     http1::Content,
     lines::{Assembler, Line},
     names::ContainerRef,
-    status::EngineStatus,
+    status::Watch,
     stream::{Stream, StreamRequest},
 };
 
@@ -70,7 +67,7 @@ pub struct Logs {
     /// When the container that is followed was started. None when it is not followed.
     followed: Option<Option<i64>>,
     ends_at: Option<Instant>,
-    status: Option<watch::Receiver<EngineStatus>>,
+    status: Option<Watch>,
     ended: Option<LogEnd>,
 }
 
@@ -264,7 +261,7 @@ impl Logs {
 }
 
 /// Waits until the engine counts as unreachable.
-async fn away(status: &mut watch::Receiver<EngineStatus>) {
+async fn away(status: &mut Watch) {
     if status.wait_for(|status| !status.reachable).await.is_err() {
         // Nothing more will be learnt.
         std::future::pending::<()>().await;

@@ -1,7 +1,8 @@
 //! Whether the engine can be reached, as learnt from the calls that were made.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -27,9 +28,31 @@ pub struct EngineStatus {
     pub error: String,
 }
 
+/// Follows the status. While it is held, the engine is asked now and then.
+#[derive(Debug)]
+pub struct Watch {
+    receiver: watch::Receiver<EngineStatus>,
+    _counted: Arc<()>,
+}
+
+impl Deref for Watch {
+    type Target = watch::Receiver<EngineStatus>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.receiver
+    }
+}
+
+impl DerefMut for Watch {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.receiver
+    }
+}
+
 /// Keeps the newest status and the version agreed on.
 #[derive(Debug)]
 pub(super) struct Known {
+    watches: Arc<()>,
     sender: watch::Sender<EngineStatus>,
     latest: Mutex<Latest>,
 }
@@ -50,6 +73,7 @@ impl Known {
             error: "the container engine has not been asked yet".to_owned(),
         };
         Self {
+            watches: Arc::default(),
             sender: watch::Sender::new(status),
             latest: Mutex::default(),
         }
@@ -57,6 +81,18 @@ impl Known {
 
     pub(super) fn sender(&self) -> &watch::Sender<EngineStatus> {
         &self.sender
+    }
+
+    pub(super) fn watch(&self) -> Watch {
+        Watch {
+            receiver: self.sender.subscribe(),
+            _counted: Arc::clone(&self.watches),
+        }
+    }
+
+    /// Whether somebody holds a [`Watch`].
+    pub(super) fn is_watched(&self) -> bool {
+        Arc::strong_count(&self.watches) > 1
     }
 
     /// When anything was last learnt.
