@@ -79,11 +79,11 @@ fn run(config: Result<Config, Problems>) -> ExitCode {
     })
 }
 
-/// One thread does the work; name look-ups borrow another for a moment.
+/// One thread does the work; what blocks, as name look-ups and the start of commands do, borrows another.
 fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4)
+        .max_blocking_threads(16)
         .thread_keep_alive(Duration::from_secs(1))
         .build();
     match runtime {

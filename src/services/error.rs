@@ -159,16 +159,26 @@ pub fn docker(error: docker::Error) -> Status {
 pub fn process(error: process::ProcessError) -> Status {
     use process::{ProcessError as E, user::UserError};
     let message = error.to_string();
-    let (code, reason) = match &error {
-        E::ProgramNotFound { .. } => (Code::NotFound, ErrorReason::ProgramNotFound),
-        E::DirectoryNotFound { .. } => (Code::NotFound, ErrorReason::DirectoryNotFound),
-        E::User(UserError::NotFound { .. }) => (Code::NotFound, ErrorReason::UserNotFound),
-        E::Denied { .. } => (Code::PermissionDenied, ErrorReason::OsAccessDenied),
+    let (code, reason, metadata): (_, _, &[(&str, &str)]) = match &error {
+        E::ProgramNotFound { .. } => (Code::NotFound, ErrorReason::ProgramNotFound, &[]),
+        E::DirectoryNotFound { .. } => (Code::NotFound, ErrorReason::DirectoryNotFound, &[]),
+        E::User(UserError::NotFound { .. }) => (Code::NotFound, ErrorReason::UserNotFound, &[]),
+        E::Denied { .. } => (Code::PermissionDenied, ErrorReason::OsAccessDenied, &[]),
+        E::TooLong { .. } => (
+            Code::InvalidArgument,
+            ErrorReason::InvalidField,
+            &[("field", "argv")],
+        ),
+        E::TooSlow { .. } => (
+            Code::ResourceExhausted,
+            ErrorReason::LimitReached,
+            &[("limit", "start")],
+        ),
         E::User(UserError::Unreadable(_)) | E::Failed { .. } => {
-            (Code::Internal, ErrorReason::AgentFault)
+            (Code::Internal, ErrorReason::AgentFault, &[])
         }
     };
-    status(code, reason, message, &[])
+    status(code, reason, message, metadata)
 }
 
 /// The status of an error of the operating system while a command runs.
@@ -181,4 +191,11 @@ pub fn io(error: std::io::Error) -> Status {
 pub fn stopping() -> Status {
     let message = "the agent is stopping: try again when it is back; where this call was to change something, first look whether it has";
     status(Code::Unavailable, ErrorReason::AgentStopping, message, &[])
+}
+
+/// The status of a call that failed for a reason that only the agent's log tells.
+pub fn fault(cause: impl std::fmt::Display) -> Status {
+    tracing::error!(%cause, "a call failed by a fault of the agent; report it with the log");
+    let message = "a fault of the agent ended this call; its log has the details";
+    status(Code::Internal, ErrorReason::AgentFault, message, &[])
 }

@@ -4,110 +4,16 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
-use tonic::{Code, Request, Status, Streaming};
-use tonic_types::StatusExt;
+use tonic::Code;
 use turbopanel_agent::proto::{
-    CommandExited, CommandStart, EnvironmentVariable, HostTarget, RunCommandRequest,
-    RunCommandResponse, StdinEnd, command_service_client::CommandServiceClient,
+    CommandStart, EnvironmentVariable, StdinEnd, command_service_client::CommandServiceClient,
     command_start::Target, run_command_request::Step, run_command_response::Step as Told,
 };
 
-use crate::agent_support::{Agent, TOKEN, eventually};
-
-fn host(argv: &[&str]) -> CommandStart {
-    CommandStart {
-        target: Some(Target::Host(HostTarget {})),
-        argv: argv.iter().map(|&argument| argument.to_owned()).collect(),
-        ..CommandStart::default()
-    }
-}
-
-fn step(step: Step) -> RunCommandRequest {
-    RunCommandRequest { step: Some(step) }
-}
-
-struct Running {
-    send: mpsc::Sender<RunCommandRequest>,
-    answers: Streaming<RunCommandResponse>,
-}
-
-impl Running {
-    async fn start(agent: &Agent, start: CommandStart) -> Result<Self, Status> {
-        Self::start_within(agent, start, None).await
-    }
-
-    async fn start_within(
-        agent: &Agent,
-        start: CommandStart,
-        deadline: Option<Duration>,
-    ) -> Result<Self, Status> {
-        let (send, receive) = mpsc::channel(4);
-        send.send(step(Step::Start(start))).await.unwrap();
-        let mut request = Request::new(ReceiverStream::new(receive));
-        if let Some(deadline) = deadline {
-            request.set_timeout(deadline);
-        }
-        let mut client = CommandServiceClient::new(agent.connect(None).await);
-        let answers = client.run_command(request).await?.into_inner();
-        Ok(Self { send, answers })
-    }
-
-    async fn pid(&mut self) -> u32 {
-        match self.answers.next().await.unwrap().unwrap().step.unwrap() {
-            Told::Started(started) => started.pid,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Waits for its end: standard output, standard error, and how it ended.
-    async fn end(mut self) -> Result<(Vec<u8>, Vec<u8>, CommandExited), Status> {
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        while let Some(answer) = self.answers.next().await {
-            match answer?.step.unwrap() {
-                Told::Started(_) => {}
-                Told::Stdout(bytes) => stdout.extend_from_slice(&bytes),
-                Told::Stderr(bytes) => stderr.extend_from_slice(&bytes),
-                Told::Exited(exited) => {
-                    assert!(self.answers.next().await.is_none(), "more after the end");
-                    return Ok((stdout, stderr, exited));
-                }
-            }
-        }
-        panic!("no end was told");
-    }
-}
-
-async fn run(
-    agent: &Agent,
-    start: CommandStart,
-) -> Result<(String, String, CommandExited), Status> {
-    let running = Running::start(agent, start).await?;
-    running
-        .send
-        .send(step(Step::StdinEnd(StdinEnd {})))
-        .await
-        .unwrap();
-    let (stdout, stderr, exited) = running.end().await?;
-    Ok((
-        String::from_utf8(stdout).unwrap(),
-        String::from_utf8(stderr).unwrap(),
-        exited,
-    ))
-}
-
-/// Processes in this process group.
-fn members(group: u32) -> usize {
-    let of = |stat: String| {
-        let rest = stat.rsplit(')').next().unwrap_or_default().to_owned();
-        let mut fields = rest.split_whitespace();
-        let state = fields.next()?.to_owned();
-        let group: u32 = fields.nth(1)?.parse().ok()?;
-        (state != "Z").then_some(group)
-    };
-    let stats = std::fs::read_dir("/proc").unwrap().flatten();
-    let stats = stats.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
-    stats.filter_map(of).filter(|found| *found == group).count()
-}
+use crate::{
+    agent_support::{Agent, TOKEN, eventually},
+    command_support::{Running, host, members, reason, run, step},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outputs_are_apart_and_codes_are_results() {
@@ -317,14 +223,13 @@ async fn what_cannot_run_is_told_by_reason() {
             "CONTAINER_NOT_FOUND",
         ),
     ];
-    for (start, reason) in cases {
+    for (start, expected) in cases {
         let said = format!("{start:?}");
         let status = match Running::start(&agent, start).await {
             Ok(running) => running.end().await.unwrap_err(),
             Err(status) => status,
         };
-        let info = status.get_error_details().error_info().unwrap().clone();
-        assert_eq!(info.reason, reason, "{said}: {status}");
+        assert_eq!(reason(&status), expected, "{said}: {status}");
     }
     let (send, receive) = mpsc::channel(1);
     send.send(step(Step::Stdin("x".into()))).await.unwrap();

@@ -23,6 +23,15 @@ pub fn command() -> Command {
     command
 }
 
+/// The same in a process namespace of its own, as in a container: it sees no process of a container.
+pub fn hidden_command() -> Command {
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "--"]);
+    command.arg(env!("CARGO_BIN_EXE_turbopanel-agent"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
 /// A running agent. Killed when it is dropped.
 pub struct Agent {
     pub child: Child,
@@ -33,7 +42,12 @@ pub struct Agent {
 impl Agent {
     /// Starts it with these settings, on a free port, and waits until it serves.
     pub fn start(settings: &[(&str, &str)]) -> Self {
-        let mut child = command()
+        Self::start_by(command(), settings)
+    }
+
+    /// Starts it by this command, which is the agent or ends in it.
+    pub fn start_by(mut command: Command, settings: &[(&str, &str)]) -> Self {
+        let mut child = command
             .env("AGENT_PORT", "0")
             .env("AGENT_MODE", "websocket")
             .env("CONTROL_PLANE_URL", "http://127.0.0.1:1")
@@ -94,13 +108,27 @@ impl Agent {
     }
 
     /// A connection to its own port, with this token.
-    pub async fn connect(&self, token: Option<&str>) -> InterceptedService<Channel, Token> {
+    pub fn connect(&self, token: Option<&str>) -> impl Future<Output = Connected> + Send + use<> {
+        self.connect_by(token, |endpoint| endpoint)
+    }
+
+    /// As [`Agent::connect`], with settings of the connection.
+    pub fn connect_by(
+        &self,
+        token: Option<&str>,
+        settings: fn(Endpoint) -> Endpoint,
+    ) -> impl Future<Output = Connected> + Send + use<> {
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port)).unwrap();
-        let channel = endpoint.connect().await.unwrap();
+        let endpoint = settings(endpoint);
         let token = token.map(|token| format!("Bearer {token}").parse().unwrap());
-        InterceptedService::new(channel, Token(token))
+        async move {
+            let channel = endpoint.connect().await.unwrap();
+            InterceptedService::new(channel, Token(token))
+        }
     }
 }
+
+pub type Connected = InterceptedService<Channel, Token>;
 
 impl Drop for Agent {
     fn drop(&mut self) {

@@ -14,13 +14,14 @@ use turbopanel_agent::{
 };
 
 use crate::{
+    command_support::members,
     docker_containers::reason,
     docker_logs::{of, open},
     docker_relay::Relay,
     docker_support::{IMAGE, PrivateEngine, TestContainer, alone, eventually},
 };
 
-fn short() -> Deadlines {
+pub fn short() -> Deadlines {
     Deadlines {
         connect: Duration::from_millis(500),
         probe: Duration::from_millis(500),
@@ -214,7 +215,11 @@ async fn an_engine_goes_hangs_and_comes_back() {
     assert!(events.next().await.is_none());
     assert!(!engine.status().await.reachable);
     assert_unreachable(&list(&engine).await.unwrap_err());
+    // Its process is seen from here, so that it is killed without the engine.
+    let process = running.process.pid();
+    assert!(members(process) > 0);
     drop(running);
+    eventually("the command has ended", async || members(process) == 0).await;
     private.go_on();
     becomes(&engine, true).await;
     list(&engine).await.unwrap();

@@ -3,11 +3,16 @@
 use std::time::{Duration, Instant};
 
 use turbopanel_agent::engines::docker::{
-    Error, Signal,
-    exec::{Exec, ExecRequest, Output},
+    Engine, EngineAddress, Error, Signal,
+    exec::{Exec, ExecRequest},
+    exec_output::Output,
 };
 
-use crate::docker_support::{TestContainer, engine, eventually};
+use crate::{
+    docker_away::short,
+    docker_relay::Relay,
+    docker_support::{TestContainer, engine, eventually},
+};
 
 fn request(container: &TestContainer, argv: &[&str]) -> ExecRequest {
     ExecRequest {
@@ -70,7 +75,12 @@ async fn standard_input_is_passed_on_and_ends() {
     } = engine().exec(request(&container, &["cat"])).await.unwrap();
     let sent: Vec<u8> = (0..1_000_000u32).map(|n| n as u8).collect();
     let copy = sent.clone();
-    let writer = tokio::spawn(async move { input.write(&copy).await });
+    let writer = tokio::spawn(async move {
+        let mut rest = bytes::Bytes::from(copy);
+        while !rest.is_empty() {
+            input.write_some(&mut rest).await;
+        }
+    });
     let mut received = Vec::new();
     while let Some(piece) = output.next().await.unwrap() {
         match piece {
@@ -78,7 +88,7 @@ async fn standard_input_is_passed_on_and_ends() {
             Output::Stderr(bytes) => panic!("{bytes:?}"),
         }
     }
-    writer.await.unwrap().unwrap();
+    writer.await.unwrap();
     assert!(received == sent, "{} of {}", received.len(), sent.len());
     assert_eq!(process.wait().await.unwrap(), 0);
 }
@@ -191,6 +201,35 @@ async fn a_dropped_command_is_killed() {
 }
 
 #[tokio::test]
+async fn a_command_dropped_while_the_engine_hangs_is_killed_all_the_same() {
+    let container = sleeper();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("relay.sock");
+    let relay = Relay::start(&path, "/var/run/docker.sock");
+    let engine = Engine::with_deadlines(EngineAddress::Unix(path), short());
+    let mut exec = engine
+        .exec(request(&container, &["sh", "-c", "echo up; sleep 7005"]))
+        .await
+        .unwrap();
+    let up = exec.output.next().await.unwrap();
+    assert_eq!(up, Some(Output::Stdout("up\n".into())));
+    let mut status = engine.watch();
+    relay.hang(true);
+    drop(exec);
+    // Where its process is hidden, the engine is asked in vain first.
+    let away = status.wait_for(|status| !status.reachable);
+    tokio::time::timeout(Duration::from_secs(15), away)
+        .await
+        .unwrap()
+        .unwrap();
+    relay.hang(false);
+    eventually("it has ended", async || !running(&container, "sleep 7005")).await;
+    tokio::time::timeout(Duration::from_secs(20), engine.drained())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_command_dropped_while_it_starts_is_killed() {
     let container = sleeper();
     let engine = engine();
@@ -240,6 +279,7 @@ fn hidden_commands_are_reached_from_inside_their_container() {
     let again = [
         "docker_exec::a_signal_reaches_the_whole_process_group",
         "docker_exec::a_dropped_command_is_killed",
+        "docker_exec::a_command_dropped_while_the_engine_hangs_is_killed_all_the_same",
         "docker_exec::a_command_dropped_while_it_starts_is_killed",
     ];
     let output = std::process::Command::new("unshare")
@@ -251,7 +291,7 @@ fn hidden_commands_are_reached_from_inside_their_container() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && text.contains("3 passed"),
+        output.status.success() && text.contains("4 passed"),
         "{text}{}",
         String::from_utf8_lossy(&output.stderr)
     );

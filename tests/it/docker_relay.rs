@@ -13,6 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, sink},
     net::{UnixListener, UnixStream},
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -46,6 +47,7 @@ struct Seen {
 
 pub struct Relay {
     seen: Arc<Seen>,
+    hanging: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -64,19 +66,38 @@ impl Relay {
         let seen = Arc::new(Seen::default());
         let rule: Arc<Rule> = Arc::new(Box::new(rule));
         let shared = Arc::clone(&seen);
+        let hanging = watch::Sender::new(false);
+        let hangs = hanging.subscribe();
         let task = tokio::spawn(async move {
             loop {
                 let (caller, _) = listener.accept().await.unwrap();
                 let (seen, rule) = (Arc::clone(&shared), Arc::clone(&rule));
+                let mut hangs = hangs.clone();
                 seen.open.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
                     // Fails when either end goes away, which is what a relay is for.
-                    let _ = relay(caller, engine, &rule, &seen).await;
+                    let mut relaying = std::pin::pin!(relay(caller, engine, &rule, &seen));
+                    loop {
+                        let now = *hangs.borrow_and_update();
+                        tokio::select! {
+                            _ = &mut relaying, if !now => break,
+                            changed = hangs.changed() => if changed.is_err() { break },
+                        }
+                    }
                     seen.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
-        Self { seen, task }
+        Self {
+            seen,
+            hanging,
+            task,
+        }
+    }
+
+    /// Takes connections and passes nothing on, or goes on with it.
+    pub fn hang(&self, hang: bool) {
+        self.hanging.send_replace(hang);
     }
 
     /// Connections that are open now.

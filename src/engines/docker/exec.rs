@@ -11,20 +11,23 @@ use std::{
     time::Duration,
 };
 
-use bollard::models::{ContainerInspectResponse, ExecConfig, ExecInspectResponse};
-use bytes::Bytes;
-use tokio::time::{Instant, sleep};
+use bollard::models::{ExecConfig, ExecInspectResponse};
+use bytes::{Buf, Bytes};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     engine::Engine,
-    error::{Error, Subject, clean},
+    error::{Error, Subject},
+    exec_output::ExecOutput,
     exec_signal::Reach,
-    framing::{Decoder, Source},
     names::{ContainerRef, ExecId, NameError},
     signal::Signal,
     socket::Writer,
     stream::{Stream, StreamRequest},
 };
+
+/// The longest time between two looks at a command that prints no more.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What to run in a container.
 #[derive(Clone)]
@@ -64,23 +67,6 @@ pub struct Exec {
     pub process: ExecProcess,
 }
 
-/// What a command prints.
-#[derive(Debug)]
-pub struct ExecOutput {
-    stream: Stream,
-    decoder: Decoder,
-    content: Bytes,
-}
-
-/// A piece of what a command prints.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// From standard output.
-    Stdout(Bytes),
-    /// From standard error.
-    Stderr(Bytes),
-}
-
 /// A command's standard input. Dropping it ends the input.
 #[derive(Debug)]
 pub struct ExecInput {
@@ -93,6 +79,8 @@ pub struct ExecProcess {
     engine: Engine,
     id: ExecId,
     pid: u32,
+    /// It is seen from here.
+    visible: bool,
     reach: Reach,
     ended: AtomicBool,
 }
@@ -108,18 +96,17 @@ impl Engine {
             engine: self.clone(),
             id,
             pid: 0,
+            visible: false,
             reach: reach.clone(),
             ended: AtomicBool::new(false),
         };
-        let mut output = ExecOutput {
-            stream: self.start_exec(&request, &process.id).await?,
-            decoder: Decoder::new(request.tty),
-            content: Bytes::new(),
-        };
+        let stream = self.start_exec(&request, &process.id).await?;
+        let mut output = ExecOutput::new(self, stream, request.tty);
         match process.started().await? {
             Some(pid) => {
                 reach.found(pid);
                 process.pid = pid;
+                process.visible = reach.sees();
                 process.reach = reach;
             }
             None => {
@@ -128,7 +115,7 @@ impl Engine {
             }
         }
         let input = ExecInput {
-            writer: output.stream.take_writer(),
+            writer: output.take_writer(),
         };
         Ok(Exec {
             output,
@@ -203,106 +190,41 @@ impl Engine {
     pub(super) async fn exec_ended(&self, id: &ExecId) -> Result<i32, Error> {
         let mut pause = Duration::from_millis(1);
         loop {
-            let seen = self.inspect_exec(id).await?;
-            if seen.running != Some(true)
-                && let Some(code) = seen.exit_code
-            {
-                return Ok(i32::try_from(code).unwrap_or(-1));
+            if let Some(code) = exit_code(&self.inspect_exec(id).await?) {
+                return Ok(code);
             }
             sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(200));
+            pause = (pause * 2).min(LOOK);
         }
     }
 }
 
-impl ExecOutput {
-    /// The next piece; none at the end. Cancel-safe.
-    pub async fn next(&mut self) -> Result<Option<Output>, Error> {
-        loop {
-            let piece = self.decoder.next(&mut self.content);
-            match piece.map_err(|error| Error::Protocol(error.to_string()))? {
-                Some(piece) if piece.bytes.is_empty() => {}
-                Some(piece) => {
-                    return match piece.source {
-                        Source::Stdout => Ok(Some(Output::Stdout(piece.bytes))),
-                        Source::Stderr => Ok(Some(Output::Stderr(piece.bytes))),
-                        Source::Engine => Err(Error::Failed {
-                            status: 0,
-                            message: clean(&String::from_utf8_lossy(&piece.bytes)),
-                        }),
-                    };
-                }
-                None => match self.stream.next().await? {
-                    Some(content) => self.content = content,
-                    None => {
-                        let end = self.decoder.finish();
-                        return match end {
-                            Ok(()) => Ok(None),
-                            Err(_) => Err(self.stream.transport().broke("the output broke off")),
-                        };
-                    }
-                },
-            }
-        }
-    }
+/// The exit code of an exec that has ended.
+pub(super) fn exit_code(seen: &ExecInspectResponse) -> Option<i32> {
+    let code = seen.exit_code.filter(|_| seen.running != Some(true))?;
+    Some(i32::try_from(code).unwrap_or(-1))
+}
 
-    /// Why a command never ran: the engine says it where the output would be.
-    async fn refusal(
-        &mut self,
-        request: &ExecRequest,
-        container: &ContainerInspectResponse,
-    ) -> Error {
-        const MOST: usize = 4096;
-        let mut text = Vec::new();
-        while let Ok(Some(Output::Stdout(bytes) | Output::Stderr(bytes))) = self.next().await {
-            text.extend_from_slice(&bytes);
-            if text.len() > MOST {
-                break;
-            }
-        }
-        let text = clean(&String::from_utf8_lossy(&text));
-        let own = container.config.as_ref();
-        let container = request.container.to_string();
-        let program = request.argv.first().cloned().unwrap_or_default();
-        let has = |what: &str| text.contains(what);
-        if has("unable to find user") || has("unable to find group") || has("in passwd file") {
-            let user = request
-                .user
-                .clone()
-                .or_else(|| own?.user.clone())
-                .unwrap_or_default();
-            Error::UserNotFound { user, container }
-        } else if has("chdir to cwd") || has("Cwd must be an absolute path") {
-            let directory = request
-                .working_dir
-                .clone()
-                .or_else(|| own?.working_dir.clone())
-                .unwrap_or_default();
-            Error::DirectoryNotFound {
-                directory,
-                container,
-            }
-        } else if has("executable file not found") || has("no such file or directory") {
-            Error::ProgramNotFound { program, container }
-        } else if has("permission denied") || has("is a directory") || has("exec format error") {
-            Error::ProgramDenied { program, container }
-        } else {
-            Error::Failed {
-                status: 0,
-                message: text,
-            }
-        }
-    }
+/// The process of an exec that has got so far.
+pub(super) fn pid(seen: &ExecInspectResponse) -> Option<u32> {
+    let pid = seen.pid.and_then(|pid| u32::try_from(pid).ok());
+    pid.filter(|pid| *pid != 0)
 }
 
 impl ExecInput {
-    /// Writes all of it; waits while the command does not read.
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let Some(writer) = &mut self.writer else {
-            return Ok(());
+    /// Writes some of the bytes and takes that off them; waits while the command does not read. An
+    /// input that was closed takes all and drops it. Cancel-safe.
+    pub async fn write_some(&mut self, bytes: &mut Bytes) {
+        let written = match &mut self.writer {
+            Some(writer) => writer.write(bytes).await.unwrap_or(0),
+            None => 0,
         };
-        let written = writer.write_all(bytes).await;
-        written.map_err(|error| Error::InputClosed(error.to_string()))
+        if written == 0 {
+            self.writer = None;
+            bytes.clear();
+        } else {
+            bytes.advance(written);
+        }
     }
 }
 
@@ -312,9 +234,18 @@ impl ExecProcess {
         self.pid
     }
 
-    /// Sends a signal to the command's process group.
-    pub async fn signal(&self, signal: Signal) -> Result<(), Error> {
-        self.reach.signal(&self.engine, signal).await
+    /// Sends a signal to the command's process group. A command that has ended gets none.
+    pub fn signal(&self, signal: Signal) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let (engine, id, reach) = (self.engine.clone(), self.id.clone(), self.reach.clone());
+        async move {
+            let Err(error) = reach.signal(&engine, signal).await else {
+                return Ok(());
+            };
+            match engine.inspect_exec(&id).await {
+                Ok(seen) if exit_code(&seen).is_some() => Ok(()),
+                Ok(_) | Err(_) => Err(error),
+            }
+        }
     }
 
     /// Waits until the command has ended, and returns its exit code. To be called when the output
@@ -325,6 +256,27 @@ impl ExecProcess {
         Ok(code)
     }
 
+    /// Waits until the command seems to have ended, while its output is not read. Where its process is seen
+    /// that is when it is gone. Elsewhere the engine is asked: while it ends a command it answers nothing
+    /// about it, and waits up to 2 s for its output to be read.
+    pub async fn ending(&self) {
+        const HELD: Duration = Duration::from_millis(250);
+        if self.visible {
+            while self.reach.sees() {
+                sleep(HELD).await;
+            }
+            return;
+        }
+        loop {
+            sleep(LOOK / 2).await;
+            match timeout(HELD, self.engine.inspect_exec(&self.id)).await {
+                Ok(Ok(seen)) if exit_code(&seen).is_none() => {}
+                // Also an engine that fails is soon noticed by what it no longer prints.
+                Ok(Ok(_) | Err(_)) | Err(_) => return,
+            }
+        }
+    }
+
     /// Waits until the engine says that the command runs, with its process, or that it never
     /// ran.
     async fn started(&self) -> Result<Option<u32>, Error> {
@@ -332,11 +284,10 @@ impl ExecProcess {
         let mut pause = Duration::from_millis(1);
         loop {
             let seen = self.engine.inspect_exec(&self.id).await?;
-            let pid = seen.pid.and_then(|pid| u32::try_from(pid).ok());
-            if let Some(pid) = pid.filter(|pid| *pid != 0) {
+            if let Some(pid) = pid(&seen) {
                 return Ok(Some(pid));
             }
-            if seen.running != Some(true) && seen.exit_code.is_some() {
+            if exit_code(&seen).is_some() {
                 return Ok(None);
             }
             if Instant::now() > deadline {
@@ -354,6 +305,10 @@ impl ExecProcess {
 impl Drop for ExecProcess {
     fn drop(&mut self) {
         if self.ended.load(Ordering::Acquire) {
+            return;
+        }
+        // A process that is seen from here is killed without the engine, which may hang.
+        if self.reach.signal_here(Signal::KILL) {
             return;
         }
         let (engine, id, reach) = (self.engine.clone(), self.id.clone(), self.reach.clone());

@@ -9,17 +9,19 @@
 use std::{fmt::Write as _, fs, time::Duration};
 
 use bollard::models::ContainerInspectResponse;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     engine::Engine,
     error::Error,
-    exec::ExecRequest,
+    exec::{self, ExecRequest},
     framing::Decoder,
     names::{ContainerRef, ExecId},
     signal::Signal,
 };
 
+/// How long a kill is tried while the engine does not answer.
+const KILLING: Duration = Duration::from_secs(600);
 /// Marks the processes of one exec, where nothing else would.
 const MARK: &str = "TURBOPANEL_EXEC";
 
@@ -79,28 +81,59 @@ impl Reach {
         self.pid = pid;
     }
 
-    /// Kills an exec, whatever of it is known.
+    /// Kills an exec, whatever of it is known. While the engine is away it is tried again and again.
     pub(super) async fn kill(mut self, engine: &Engine, id: &ExecId) -> Result<(), Error> {
-        for _ in 0..20 {
-            let seen = engine.inspect_exec(id).await?;
-            if seen.running != Some(true) && seen.exit_code.is_some() {
-                return Ok(());
-            }
-            match seen.pid.and_then(|pid| u32::try_from(pid).ok()) {
-                None | Some(0) => sleep(Duration::from_millis(100)).await,
-                Some(pid) => {
-                    self.pid = pid;
-                    return self.signal(engine, Signal::KILL).await;
+        let give_up = Instant::now() + KILLING;
+        let (mut unstarted, mut pause) = (0, Duration::from_millis(100));
+        loop {
+            let error = match engine.inspect_exec(id).await {
+                Ok(seen) if exec::exit_code(&seen).is_some() => return Ok(()),
+                Ok(seen) => match exec::pid(&seen) {
+                    Some(pid) => {
+                        self.pid = pid;
+                        match self.signal(engine, Signal::KILL).await {
+                            Err(error) if !engine.transport().known.sender().borrow().reachable => {
+                                error
+                            }
+                            outcome => return outcome,
+                        }
+                    }
+                    None if unstarted < 20 => {
+                        unstarted += 1;
+                        sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                    // It never got as far as a process.
+                    None => return Ok(()),
+                },
+                // An engine that was started again knows no exec of before; a mark in the container stays.
+                Err(Error::Failed { status: 404, .. }) => {
+                    let _ = self.signal(engine, Signal::KILL).await;
+                    return Ok(());
                 }
+                Err(error) => error,
+            };
+            if Instant::now() >= give_up {
+                return Err(error);
             }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
         }
-        // It never got as far as a process.
-        Ok(())
+    }
+
+    /// Whether the process is seen from here.
+    pub(super) fn sees(&self) -> bool {
+        runs_in(self.pid, &self.id, self.shares_pids)
+    }
+
+    /// Sends a signal to the process group, if its process is seen from here. Waits for nothing.
+    pub(super) fn signal_here(&self, signal: Signal) -> bool {
+        self.sees() && signal_group(self.pid, signal)
     }
 
     /// Sends a signal to the process group.
     pub(super) async fn signal(&self, engine: &Engine, signal: Signal) -> Result<(), Error> {
-        if runs_in(self.pid, &self.id, self.shares_pids) && signal_group(self.pid, signal) {
+        if self.signal_here(signal) {
             return Ok(());
         }
         let cause = match self.signal_inside(engine, signal).await {

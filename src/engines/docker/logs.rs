@@ -224,7 +224,7 @@ impl Logs {
                 biased;
                 more = self.stream.more() => return more,
                 () = over => return Ok(false),
-                () = away(status) => {
+                () = status.away() => {
                     // One call in trouble is no proof; a silent log of a hung engine is found out here.
                     self.engine.transport().probe().await?;
                 }
@@ -257,14 +257,6 @@ impl Logs {
             &self.engine.address().to_string(),
             "it ended the log of a container that runs",
         ))
-    }
-}
-
-/// Waits until the engine counts as unreachable.
-async fn away(status: &mut Watch) {
-    if status.wait_for(|status| !status.reachable).await.is_err() {
-        // Nothing more will be learnt.
-        std::future::pending::<()>().await;
     }
 }
 

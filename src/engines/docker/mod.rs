@@ -14,6 +14,7 @@ pub mod containers;
 mod engine;
 mod error;
 pub mod exec;
+pub mod exec_output;
 mod exec_signal;
 pub mod framing;
 mod http1;

@@ -102,11 +102,11 @@ impl Reader {
 }
 
 impl Writer {
-    /// Writes all of it.
-    pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes once, and returns how much. Cancel-safe.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Unix(writer) => writer.write_all(bytes).await,
-            Self::Tcp(writer) => writer.write_all(bytes).await,
+            Self::Unix(writer) => writer.write(bytes).await,
+            Self::Tcp(writer) => writer.write(bytes).await,
         }
     }
 }

@@ -35,6 +35,16 @@ pub struct Watch {
     _counted: Arc<()>,
 }
 
+impl Watch {
+    /// Waits until the engine counts as unreachable.
+    pub(super) async fn away(&mut self) {
+        if self.wait_for(|status| !status.reachable).await.is_err() {
+            // Nothing more will be learnt.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl Deref for Watch {
     type Target = watch::Receiver<EngineStatus>;
 

@@ -4,15 +4,23 @@ pub mod user;
 
 use std::{
     io,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use rustix::process::{Pid, Signal as OsSignal, kill_process_group};
+use bytes::{Buf, Bytes, BytesMut};
+use rustix::{
+    io::ioctl_fionread,
+    process::{Pid, Signal as OsSignal, kill_process_group},
+};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    sync::Semaphore,
+    task::spawn_blocking,
+    time::timeout,
 };
 
 use super::docker::Signal;
@@ -20,6 +28,10 @@ use user::{User, UserError};
 
 /// What is read of an output at once.
 const CHUNK: usize = 32 * 1024;
+/// How long a start may take. It reads files: one on a dead network file system never comes back.
+const START: Duration = Duration::from_secs(10);
+/// Starts under way, at most: each holds a thread, and one that never comes back holds it for ever.
+static STARTING: Semaphore = Semaphore::const_new(8);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What to run.
@@ -65,6 +77,22 @@ pub enum ProcessError {
         /// What it said.
         source: io::Error,
     },
+    /// More arguments or variables than the system takes.
+    #[error(
+        "the arguments and the environment of {program} are longer than the system takes: give the rest on standard input"
+    )]
+    TooLong {
+        /// As it was asked for.
+        program: String,
+    },
+    /// The file system did not answer.
+    #[error(
+        "{program} was not started within {} s: see whether the file systems that hold it and its working directory answer (a network share, for example)", START.as_secs()
+    )]
+    TooSlow {
+        /// As it was asked for.
+        program: String,
+    },
     /// Anything else.
     #[error("{program} was not started: {source}")]
     Failed {
@@ -98,9 +126,17 @@ pub enum Printed {
 /// Both outputs.
 #[derive(Debug)]
 pub struct ProcessOutput {
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
-    buffers: (BytesMut, BytesMut),
+    stdout: Pipe<ChildStdout>,
+    stderr: Pipe<ChildStderr>,
+}
+
+/// One output, until it has ended.
+#[derive(Debug)]
+struct Pipe<T> {
+    from: Option<T>,
+    buffer: BytesMut,
+    /// Bytes that are still read; none: all that come.
+    left: Option<u64>,
 }
 
 /// Standard input. Dropping it ends the input.
@@ -115,20 +151,38 @@ pub struct ProcessGroup {
 }
 
 /// Starts a process. Nothing of the agent's own environment is passed on.
-pub fn start(request: &ProcessRequest) -> Result<Process, ProcessError> {
-    let user = User::find(request.user.as_deref(), Path::new("/etc/passwd"))?;
-    let directory = request
-        .working_dir
-        .clone()
-        .unwrap_or_else(|| user.home.clone());
-    if request.working_dir.is_some() && !directory.is_dir() {
-        let directory = directory.display().to_string();
-        return Err(ProcessError::DirectoryNotFound { directory });
+pub async fn start(request: ProcessRequest) -> Result<Process, ProcessError> {
+    let program = shown(&request.program);
+    let starting = async {
+        let permit = STARTING.acquire().await;
+        // Given up on, it still ends by itself: what was started is dropped, and with that killed.
+        spawn_blocking(move || {
+            let _permit = permit;
+            start_here(&request)
+        })
+        .await
+    };
+    match timeout(START, starting).await {
+        Ok(Ok(started)) => started,
+        Ok(Err(stopped)) => Err(ProcessError::Failed {
+            program,
+            source: io::Error::other(stopped),
+        }),
+        Err(_) => Err(ProcessError::TooSlow { program }),
     }
-    let directory = if directory.is_dir() {
-        directory
-    } else {
-        PathBuf::from("/")
+}
+
+/// Blocks while it reads files.
+fn start_here(request: &ProcessRequest) -> Result<Process, ProcessError> {
+    let user = User::find(request.user.as_deref(), Path::new("/etc/passwd"))?;
+    let directory = request.working_dir.as_ref().unwrap_or(&user.home);
+    let directory = match (directory.is_dir(), &request.working_dir) {
+        (true, _) => directory,
+        (false, None) => Path::new("/"),
+        (false, Some(missing)) => {
+            let directory = shown(&missing.to_string_lossy());
+            return Err(ProcessError::DirectoryNotFound { directory });
+        }
     };
     let mut command = Command::new(&request.program);
     command
@@ -156,62 +210,103 @@ pub fn start(request: &ProcessRequest) -> Result<Process, ProcessError> {
         // The standard library drops the agent's supplementary groups with this.
         command.gid(user.gid).uid(user.uid);
     }
-    let program = request.program.clone();
+    let program = shown(&request.program);
     let mut child = command.spawn().map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => ProcessError::ProgramNotFound { program },
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename => {
+            ProcessError::ProgramNotFound { program }
+        }
         io::ErrorKind::PermissionDenied => ProcessError::Denied { program, source },
+        io::ErrorKind::ArgumentListTooLong => ProcessError::TooLong { program },
         _ => ProcessError::Failed { program, source },
     })?;
     let group = child.id().and_then(|id| Pid::from_raw(id as i32));
     Ok(Process {
         output: ProcessOutput {
-            stdout: child.stdout.take(),
-            stderr: child.stderr.take(),
-            buffers: Default::default(),
+            stdout: Pipe::new(child.stdout.take()),
+            stderr: Pipe::new(child.stderr.take()),
         },
         input: ProcessInput(child.stdin.take()),
         group: ProcessGroup { child, group },
     })
 }
 
+/// What came from outside, fit for a sentence: no control characters, not too long.
+fn shown(name: &str) -> String {
+    const MOST: usize = 128;
+    let cut = name.chars().nth(MOST).map(|_| '…');
+    let tame = |c: char| if c.is_control() { ' ' } else { c };
+    name.chars().take(MOST).map(tame).chain(cut).collect()
+}
+
 impl ProcessOutput {
     /// The next piece of either output; none when both have ended. Cancel-safe.
     pub async fn next(&mut self) -> io::Result<Option<Printed>> {
-        loop {
-            let (out, err) = &mut self.buffers;
-            out.reserve(CHUNK);
-            err.reserve(CHUNK);
-            let (stdout, stderr) = (self.stdout.as_mut(), self.stderr.as_mut());
-            let printed = match (stdout, stderr) {
-                (None, None) => return Ok(None),
-                (Some(stdout), None) => Printed::Stdout(read(stdout, out).await?),
-                (None, Some(stderr)) => Printed::Stderr(read(stderr, err).await?),
-                (Some(stdout), Some(stderr)) => tokio::select! {
-                    bytes = read(stdout, out) => Printed::Stdout(bytes?),
-                    bytes = read(stderr, err) => Printed::Stderr(bytes?),
-                },
+        while self.stdout.is_open() || self.stderr.is_open() {
+            let printed = tokio::select! {
+                bytes = self.stdout.read(), if self.stdout.is_open() => bytes?.map(Printed::Stdout),
+                bytes = self.stderr.read(), if self.stderr.is_open() => bytes?.map(Printed::Stderr),
             };
-            match &printed {
-                Printed::Stdout(bytes) if bytes.is_empty() => self.stdout = None,
-                Printed::Stderr(bytes) if bytes.is_empty() => self.stderr = None,
-                _ => return Ok(Some(printed)),
+            if printed.is_some() {
+                return Ok(printed);
             }
         }
+        Ok(None)
+    }
+
+    /// What has been printed until now is the last: what others print later is not read.
+    pub fn end_here(&mut self) {
+        self.stdout.end_here();
+        self.stderr.end_here();
     }
 }
 
-async fn read(from: &mut (impl AsyncReadExt + Unpin), buffer: &mut BytesMut) -> io::Result<Bytes> {
-    from.read_buf(buffer).await?;
-    Ok(buffer.split().freeze())
+impl<T: AsyncRead + AsFd + Unpin> Pipe<T> {
+    fn new(from: Option<T>) -> Self {
+        Self {
+            from,
+            buffer: BytesMut::new(),
+            left: None,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.from.is_some()
+    }
+
+    fn end_here(&mut self) {
+        let unread = self.from.as_ref().map(ioctl_fionread);
+        self.left = Some(unread.and_then(Result::ok).unwrap_or_default());
+    }
+
+    /// Reads once; none at the end. Cancel-safe.
+    async fn read(&mut self) -> io::Result<Option<Bytes>> {
+        if let Some(from) = &mut self.from {
+            self.buffer.reserve(CHUNK);
+            let most = self.left.unwrap_or(u64::MAX);
+            let read = from.take(most).read_buf(&mut self.buffer).await?;
+            if read > 0 {
+                self.left = self.left.map(|left| left.saturating_sub(read as u64));
+                return Ok(Some(self.buffer.split().freeze()));
+            }
+            self.from = None;
+        }
+        Ok(None)
+    }
 }
 
 impl ProcessInput {
-    /// Writes all of it; waits while the process does not read. An input that was closed takes nothing more.
-    pub async fn write(&mut self, bytes: &[u8]) {
-        if let Some(input) = &mut self.0
-            && input.write_all(bytes).await.is_err()
-        {
+    /// Writes some of the bytes and takes that off them; waits while the process does not read. An input
+    /// that was closed takes all and drops it. Cancel-safe.
+    pub async fn write_some(&mut self, bytes: &mut Bytes) {
+        let written = match &mut self.0 {
+            Some(input) => input.write(bytes).await.unwrap_or(0),
+            None => 0,
+        };
+        if written == 0 {
             self.0 = None;
+            bytes.clear();
+        } else {
+            bytes.advance(written);
         }
     }
 }
@@ -235,6 +330,13 @@ impl ProcessGroup {
     /// Waits for the process itself.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
+    }
+
+    /// Kills what the process has left of its group. After that the group's number may be another's:
+    /// no signal goes there any more.
+    pub fn kill_rest(&mut self) {
+        self.signal(Signal::KILL);
+        self.group = None;
     }
 }
 

@@ -2,13 +2,17 @@
 
 mod running;
 mod start;
+mod steps;
+mod target;
 
 use std::pin::Pin;
 
-use tokio_stream::{Stream, StreamExt};
+use futures_util::stream;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::error::invalid;
+use super::error::{self, invalid};
 use crate::{
     agent::Agent,
     proto::{
@@ -48,18 +52,32 @@ impl CommandService for CommandApi {
         };
         let parsed = start::parse(start)?;
         let running = running::Running::start(self.agent.engine(), parsed).await?;
-        let (send, receive) = tokio::sync::mpsc::channel(QUEUED);
+        let (telling, answers) = mpsc::channel(QUEUED);
         let stop = self.agent.stop().clone();
-        self.agent.tasks().spawn(async move {
+        // A task of its own: signals and the end of its time reach a command whose caller reads nothing.
+        let task = self.agent.tasks().spawn(async move {
+            // Whichever comes first, what runs is dropped with it, and killed with everything in its group.
             tokio::select! {
                 biased;
-                // Dropping what runs kills it, with everything in its group.
-                () = stop.cancelled() => {}
-                () = send.closed() => {}
-                () = running.run(steps, &send) => {}
+                () = stop.cancelled() => Err(error::stopping()),
+                () = telling.closed() => Ok(()),
+                ended = running.run(steps, &telling) => ended,
             }
         });
-        let stream = tokio_stream::wrappers::ReceiverStream::new(receive);
-        Ok(Response::new(Box::pin(stream)))
+        let answers = ReceiverStream::new(answers).map(|answer| Ok(Some(answer)));
+        let answers = stream::StreamExt::chain(answers, stream::once(failure(task)));
+        Ok(Response::new(Box::pin(
+            answers.filter_map(Result::transpose),
+        )))
+    }
+}
+
+/// What ended the task before the command's own end, if anything did.
+async fn failure(
+    task: JoinHandle<Result<(), Status>>,
+) -> Result<Option<RunCommandResponse>, Status> {
+    match task.await {
+        Ok(ended) => ended.map(|()| None),
+        Err(panicked) => Err(error::fault(panicked)),
     }
 }

@@ -1,37 +1,46 @@
-//! A command that runs: its output to the caller, the caller's steps to it, and its end.
+//! A command that runs: its output to the caller, signals and the end of its time to it, and its end.
+//!
+//! ```text
+//!   running ──▶ ended ──▶ the rest of its output, however slowly the caller reads ──▶ exited
+//!      │           └── others of its group still hold the output: a moment, then they are killed
+//!      ├── time over: killed
+//!      └── dropped, or an error: killed
+//! ```
 
-use std::{os::unix::process::ExitStatusExt, time::Duration};
+use std::{collections::VecDeque, future::pending, time::Duration};
 
-use bytes::Bytes;
 use tokio::{
-    sync::mpsc::{self, Sender},
-    time::{Instant, sleep_until, timeout},
+    sync::mpsc::{self, Permit, Receiver, Sender},
+    time::{Instant, sleep_until},
 };
-use tokio_stream::StreamExt;
 use tonic::{Status, Streaming};
 
-use super::start::{Start, Wanted};
+use super::{
+    start::Start,
+    steps,
+    target::{self, End, Input, Look, Output, Process, Seen, Signalling},
+};
 use crate::{
-    engines::{
-        docker::{
-            Engine, Signal,
-            exec::{ExecInput, ExecOutput, ExecProcess, Output as ExecPrinted},
-        },
-        process::{self, Printed, ProcessGroup, ProcessInput, ProcessOutput},
-    },
+    engines::docker::{Engine, Signal},
     proto::{
         CommandExited, CommandStarted, RunCommandRequest, RunCommandResponse,
-        run_command_request::Step as Asked, run_command_response::Step as Told,
+        run_command_response::Step as Told,
     },
-    services::error,
 };
 
-/// After the command itself has ended, output that others still hold open is waited for this long.
-const DRAIN: Duration = Duration::from_secs(1);
-/// Bytes of a message of standard input are written in turn; so many messages may wait.
-const STDIN_QUEUED: usize = 4;
+/// After the command's end, what others of its group still print is waited for this long in all.
+const LATE: Duration = Duration::from_secs(1);
+/// After the command's end, so much is read at least: as much as an output can hold that nobody has read.
+const LATE_BYTES: usize = 1024 * 1024;
+/// So much of a container's command is read ahead of its caller after the end: more than the engine holds.
+const AHEAD: usize = 2 * 1024 * 1024;
+/// How long a command that was killed may take to end, before the caller is told that it was killed.
+const KILLED: Duration = Duration::from_secs(5);
+/// Signals that wait for their turn, at most.
+const SIGNALS: usize = 4;
 
-type Sending = Sender<Result<RunCommandResponse, Status>>;
+/// Where the caller reads. Its bound is what an output costs while the caller does not read.
+pub(super) type Telling = Sender<RunCommandResponse>;
 
 /// A command that runs. Dropping it kills everything in its process group.
 pub(super) struct Running {
@@ -41,308 +50,237 @@ pub(super) struct Running {
     until: Option<Instant>,
 }
 
-enum Output {
-    Host(ProcessOutput),
-    Container(ExecOutput),
-}
-
-enum Input {
-    Host(ProcessInput),
-    Container(ExecInput),
-}
-
-enum Process {
-    Host(ProcessGroup),
-    Container(ExecProcess),
-}
-
-/// How the command ended, without whether its time was over.
-struct End {
-    exit_code: i32,
-    signal: String,
-}
-
 impl Running {
     /// Starts the command.
     pub(super) async fn start(engine: &Engine, start: Start) -> Result<Self, Status> {
         let until = start.timeout.map(|timeout| Instant::now() + timeout);
-        Ok(match start.target {
-            Wanted::Host(request) => {
-                let process = process::start(&request).map_err(error::process)?;
-                Self {
-                    output: Output::Host(process.output),
-                    input: Input::Host(process.input),
-                    process: Process::Host(process.group),
-                    until,
-                }
-            }
-            Wanted::Container(request) => {
-                let exec = engine.exec(request).await.map_err(error::docker)?;
-                Self {
-                    output: Output::Container(exec.output),
-                    input: Input::Container(exec.input),
-                    process: Process::Container(exec.process),
-                    until,
-                }
-            }
+        let (output, input, process) = target::start(engine, start.target).await?;
+        Ok(Self {
+            output,
+            input,
+            process,
+            until,
         })
     }
 
-    /// Runs it to its end. The last message tells how it ended.
-    pub(super) async fn run(mut self, steps: Streaming<RunCommandRequest>, send: &Sending) {
-        let pid = self.process.pid();
-        tell(send, Told::Started(CommandStarted { pid })).await;
-        let (stdin, stdin_queue) = mpsc::channel(STDIN_QUEUED);
-        let (signals, mut signal_queue) = mpsc::channel(STDIN_QUEUED);
-        let mut writing = std::pin::pin!(self.input.write_all(stdin_queue));
-        let mut asking = std::pin::pin!(ask(steps, stdin, signals));
-        let (mut written, mut asked, mut timed_out) = (false, false, false);
-        let ended = {
-            let mut ending = std::pin::pin!(self.output.pass_on_and_wait(
-                &mut self.process,
-                send,
-                &mut signal_queue,
-                self.until,
-                &mut timed_out
-            ));
-            loop {
-                tokio::select! {
-                    biased;
-                    ended = &mut ending => break ended,
-                    failed = &mut asking, if !asked => {
-                        asked = true;
-                        if let Err(status) = failed {
-                            break Err(status);
-                        }
-                    }
-                    () = &mut writing, if !written => written = true,
-                }
-            }
+    /// Runs it to its end. The last message tells how it ended; with an error it is killed.
+    pub(super) async fn run(
+        self,
+        steps: Streaming<RunCommandRequest>,
+        telling: &Telling,
+    ) -> Result<(), Status> {
+        let (send, signals) = mpsc::channel(SIGNALS);
+        let mut handing_on = std::pin::pin!(steps::hand_on(steps, self.input, send));
+        let attending = Attending {
+            output: self.output,
+            output_over: false,
+            ahead: VecDeque::new(),
+            process: self.process,
+            until: self.until,
+            timed_out: false,
+            signalling: None,
+            end: None,
+            ending: false,
+            patience: None,
+            late: 0,
         };
-        match ended {
-            Ok(End { exit_code, signal }) => {
-                tell(
-                    send,
-                    Told::Exited(CommandExited {
-                        exit_code,
-                        signal,
-                        timed_out,
-                    }),
-                )
-                .await;
-            }
-            Err(status) => {
-                let _ = send.send(Err(status)).await;
-            }
-        }
-    }
-}
-
-impl Input {
-    /// Writes what comes; the end of the queue ends the input.
-    async fn write_all(mut self, mut queue: mpsc::Receiver<Bytes>) {
-        while let Some(bytes) = queue.recv().await {
-            match &mut self {
-                Self::Host(input) => input.write(&bytes).await,
-                // A command that reads no more has closed its end; its exit tells the rest.
-                Self::Container(input) => {
-                    let _ = input.write(&bytes).await;
-                }
-            }
-        }
-    }
-}
-
-impl Output {
-    /// Passes output on, signals the process as asked, kills it when its time is over, and waits for its end.
-    async fn pass_on_and_wait(
-        &mut self,
-        process: &mut Process,
-        send: &Sending,
-        signals: &mut mpsc::Receiver<Signal>,
-        until: Option<Instant>,
-        timed_out: &mut bool,
-    ) -> Result<End, Status> {
-        let (mut over, mut signals_over) = (false, false);
-        let mut end = None;
-        while !over {
-            let time_over = async {
-                match until {
-                    Some(until) => sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
+        let mut attending = std::pin::pin!(attending.until_told(signals, telling));
+        let mut handed_on = false;
+        loop {
             tokio::select! {
                 biased;
-                signal = signals.recv(), if !signals_over => match signal {
-                    Some(signal) => process.signal(signal).await?,
-                    None => signals_over = true,
-                },
-                () = time_over, if !*timed_out => {
-                    *timed_out = true;
-                    process.signal(Signal::KILL).await?;
+                ended = &mut attending => return ended,
+                failed = &mut handing_on, if !handed_on => {
+                    handed_on = true;
+                    failed?;
                 }
-                ended = process.host_ended(), if end.is_none() => {
-                    end = Some(ended?);
-                    // Whatever else of the group is left, and holds the outputs, goes now.
-                    process.signal(Signal::KILL).await?;
-                    over = !self.drain(send).await?;
-                }
-                printed = self.next() => match printed? {
-                    Some(told) => tell(send, told).await,
-                    None => over = true,
-                },
             }
         }
-        match end {
-            Some(end) => Ok(end),
-            None => process.wait(signals, until, timed_out).await,
-        }
-    }
-
-    /// After the end: what is still there, but not for ever. `true` when more may come.
-    async fn drain(&mut self, send: &Sending) -> Result<bool, Status> {
-        let rest = async {
-            while let Some(told) = self.next().await? {
-                tell(send, told).await;
-            }
-            Ok(false)
-        };
-        timeout(DRAIN, rest).await.unwrap_or(Ok(false))
-    }
-
-    async fn next(&mut self) -> Result<Option<Told>, Status> {
-        Ok(match self {
-            Self::Host(output) => match output.next().await.map_err(error::io)? {
-                Some(Printed::Stdout(bytes)) => Some(Told::Stdout(bytes)),
-                Some(Printed::Stderr(bytes)) => Some(Told::Stderr(bytes)),
-                None => None,
-            },
-            Self::Container(output) => match output.next().await.map_err(error::docker)? {
-                Some(ExecPrinted::Stdout(bytes)) => Some(Told::Stdout(bytes)),
-                Some(ExecPrinted::Stderr(bytes)) => Some(Told::Stderr(bytes)),
-                None => None,
-            },
-        })
     }
 }
 
-impl Process {
-    fn pid(&self) -> u32 {
-        match self {
-            Self::Host(group) => group.pid(),
-            Self::Container(exec) => exec.pid(),
-        }
-    }
+/// What is looked after until the command has ended and all of its output is told.
+struct Attending {
+    output: Output,
+    output_over: bool,
+    /// Output that was read before there was room for it.
+    ahead: VecDeque<Told>,
+    process: Process,
+    until: Option<Instant>,
+    timed_out: bool,
+    signalling: Option<Signalling>,
+    end: Option<End>,
+    /// It seems to be ending, in a container, while its caller does not read.
+    ending: bool,
+    /// How long the process, and others that print, may still be waited for; none: for ever.
+    patience: Option<Duration>,
+    /// Bytes read after the command's end.
+    late: usize,
+}
 
-    async fn signal(&self, signal: Signal) -> Result<(), Status> {
-        match self {
-            Self::Host(group) => {
-                group.signal(signal);
-                Ok(())
+/// What happens next.
+enum Event {
+    TimeOver,
+    Signal(Signal),
+    Signalled,
+    Ended(End),
+    Ending,
+    PatienceOver,
+    Printed(Told),
+    OutputOver,
+    Room,
+}
+
+impl Attending {
+    async fn until_told(
+        mut self,
+        mut signals: Receiver<Signal>,
+        telling: &Telling,
+    ) -> Result<(), Status> {
+        let pid = self.process.pid();
+        tell(telling, Told::Started(CommandStarted { pid })).await;
+        let mut room: Option<Permit<'_, RunCommandResponse>> = None;
+        while self.end.is_none() || !self.output_over || !self.ahead.is_empty() {
+            if let Some(permit) = room.take_if(|_| !self.ahead.is_empty())
+                && let Some(piece) = self.ahead.pop_front()
+            {
+                permit.send(told(piece));
+                continue;
             }
-            Self::Container(exec) => exec.signal(signal).await.map_err(error::docker),
-        }
-    }
-
-    /// Waits for a process of the host. One in a container is waited for by the end of its output.
-    async fn host_ended(&mut self) -> Result<End, Status> {
-        match self {
-            Self::Host(group) => {
-                let status = group.wait().await.map_err(error::io)?;
-                let signal = status.signal();
-                Ok(End {
-                    exit_code: status
-                        .code()
-                        .or(signal.map(|number| 128 + number))
-                        .unwrap_or(-1),
-                    signal: signal.map(name_of).unwrap_or_default(),
-                })
-            }
-            Self::Container(_) => std::future::pending().await,
-        }
-    }
-
-    /// The outputs have ended; the process may go on without them.
-    async fn wait(
-        &mut self,
-        signals: &mut mpsc::Receiver<Signal>,
-        until: Option<Instant>,
-        timed_out: &mut bool,
-    ) -> Result<End, Status> {
-        loop {
-            let time_over = async {
-                match until {
-                    Some(until) if !*timed_out => sleep_until(until).await,
-                    _ => std::future::pending().await,
-                }
+            // The time that the caller takes to read is nobody else's.
+            let waiting = self.output_over || room.is_some();
+            let reading = !self.output_over && (room.is_some() || self.reads_ahead());
+            let began = Instant::now();
+            let patience = self.patience.filter(|_| waiting).map(|left| began + left);
+            let look = match (self.output_over, &room) {
+                (true, _) => Look::Now,
+                (false, None) if !self.ending => Look::NowAndThen,
+                (false, _) => Look::Never,
             };
-            let asked = tokio::select! {
+            let idle = self.signalling.is_none();
+            let event = tokio::select! {
                 biased;
-                ended = self.ended() => return ended,
-                () = time_over => {
-                    *timed_out = true;
-                    Signal::KILL
+                () = at(self.until), if !self.timed_out && idle => Event::TimeOver,
+                Some(signal) = signals.recv(), if idle => Event::Signal(signal),
+                sent = sent(&mut self.signalling), if !idle => {
+                    sent?;
+                    Event::Signalled
                 }
-                Some(signal) = signals.recv() => signal,
+                seen = self.process.seen(look), if self.end.is_none() => match seen? {
+                    Seen::Ended(end) => Event::Ended(end),
+                    Seen::Ending => Event::Ending,
+                },
+                () = at(patience) => Event::PatienceOver,
+                permit = telling.reserve(), if room.is_none() => match permit {
+                    Ok(permit) => {
+                        room = Some(permit);
+                        Event::Room
+                    }
+                    // The caller is gone.
+                    Err(_) => return Ok(()),
+                },
+                printed = self.output.next(), if reading => match printed? {
+                    Some(printed) => Event::Printed(printed),
+                    None => Event::OutputOver,
+                }
             };
-            self.signal(asked).await?;
-        }
-    }
-
-    async fn ended(&mut self) -> Result<End, Status> {
-        match self {
-            Self::Host(_) => self.host_ended().await,
-            Self::Container(exec) => {
-                let exit_code = exec.wait().await.map_err(error::docker)?;
-                // The engine tells a signal as 128 and its number, as a shell does.
-                let signal = match exit_code {
-                    129..=192 => name_of(exit_code - 128),
-                    _ => String::new(),
-                };
-                Ok(End { exit_code, signal })
+            if waiting {
+                let spent = began.elapsed();
+                self.patience = self.patience.map(|left| left.saturating_sub(spent));
             }
-        }
-    }
-}
-
-fn name_of(number: i32) -> String {
-    let signal = u8::try_from(number).ok().and_then(Signal::from_number);
-    signal.map(|signal| signal.to_string()).unwrap_or_default()
-}
-
-async fn tell(send: &Sending, step: Told) {
-    // The caller is gone when this fails, and the command is killed for that.
-    let _ = send.send(Ok(RunCommandResponse { step: Some(step) })).await;
-}
-
-/// Hands the caller's steps on. The end of the caller's stream ends the input.
-async fn ask(
-    mut steps: Streaming<RunCommandRequest>,
-    stdin: Sender<Bytes>,
-    signals: Sender<Signal>,
-) -> Result<(), Status> {
-    let mut stdin = Some(stdin);
-    while let Some(request) = steps.next().await {
-        match request?.step {
-            Some(Asked::Stdin(bytes)) => {
-                if let Some(stdin) = &stdin {
-                    // Fails when the command has closed its input.
-                    let _ = stdin.send(bytes).await;
+            match event {
+                Event::TimeOver => {
+                    self.timed_out = true;
+                    self.signalling = Some(self.process.signal(Signal::KILL));
                 }
+                Event::Signal(signal) => self.signalling = Some(self.process.signal(signal)),
+                Event::Signalled => {
+                    self.signalling = None;
+                    if self.timed_out && self.end.is_none() {
+                        self.patience = Some(KILLED);
+                    }
+                }
+                Event::Ended(end) => {
+                    self.end = Some(end);
+                    if self.process.is_on_host() {
+                        self.patience = Some(LATE);
+                    }
+                }
+                Event::Ending => self.ending = true,
+                Event::PatienceOver => self.hurry(),
+                Event::Printed(piece) => {
+                    self.count(&piece);
+                    self.ahead.push_back(piece);
+                }
+                Event::OutputOver => self.output_over = true,
+                Event::Room => {}
             }
-            Some(Asked::StdinEnd(_)) => stdin = None,
-            Some(Asked::Signal(name)) => {
-                let signal = name
-                    .parse()
-                    .map_err(|error| error::invalid("signal", &name, error))?;
-                let _ = signals.send(signal).await;
+        }
+        self.process.kill_rest();
+        drop(self.process);
+        if let Some(End { exit_code, signal }) = self.end {
+            let timed_out = self.timed_out;
+            let exited = CommandExited {
+                exit_code,
+                signal,
+                timed_out,
+            };
+            tell(telling, Told::Exited(exited)).await;
+        }
+        Ok(())
+    }
+
+    /// The engine throws away what it still has of a container's command 2 s after that has ended, so that
+    /// it is taken before the caller does.
+    fn reads_ahead(&self) -> bool {
+        self.ending && self.ahead.iter().map(length).sum::<usize>() < AHEAD
+    }
+
+    /// Whoever still prints after the command's end may do so for a while only.
+    fn count(&mut self, printed: &Told) {
+        if self.end.is_some() {
+            self.late += length(printed);
+            if self.late >= LATE_BYTES {
+                self.patience = self.patience.map(|_| Duration::ZERO);
             }
-            Some(Asked::Start(_)) => {
-                return Err(error::invalid("start", "", "a command is started once"));
-            }
-            None => {}
         }
     }
-    Ok(())
+
+    /// Waits no longer. What has been printed is still told.
+    fn hurry(&mut self) {
+        self.patience = None;
+        self.end.get_or_insert_with(End::killed);
+        self.process.kill_rest();
+        self.output.end_here();
+    }
+}
+
+fn length(told: &Told) -> usize {
+    match told {
+        Told::Stdout(bytes) | Told::Stderr(bytes) => bytes.len(),
+        Told::Started(_) | Told::Exited(_) => 0,
+    }
+}
+
+async fn tell(telling: &Telling, step: Told) {
+    // The caller is gone when this fails, and the command is killed for that.
+    let _ = telling.send(told(step)).await;
+}
+
+fn told(step: Told) -> RunCommandResponse {
+    RunCommandResponse { step: Some(step) }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}
+
+async fn sent(signalling: &mut Option<Signalling>) -> Result<(), Status> {
+    match signalling {
+        Some(signalling) => signalling.await,
+        None => pending().await,
+    }
 }

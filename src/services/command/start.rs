@@ -15,6 +15,10 @@ use crate::{
 
 /// Bytes of arguments and environment together, at most: the kernel's own limit is not far above.
 const MAX_BYTES: usize = 1024 * 1024;
+/// What the kernel needs for one of them besides its bytes: the end of the text, and a pointer to it.
+const EACH: usize = 9;
+/// Bytes of one argument or variable, at most; the kernel takes no longer one (execve(2)).
+const MAX_ONE: usize = 128 * 1024 - 1;
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A command that may be started.
@@ -32,12 +36,10 @@ pub(super) enum Wanted {
 pub(super) fn parse(start: CommandStart) -> Result<Start, Status> {
     let timeout = start.timeout.map(timeout).transpose()?;
     let environment = environment(start.environment)?;
-    let size: usize = start.argv.iter().map(String::len).sum::<usize>()
-        + environment
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum::<usize>();
-    if size > MAX_BYTES {
+    let arguments = start.argv.iter().map(String::len);
+    let variables = environment.iter();
+    let variables = variables.map(|(name, value)| name.len() + 1 + value.len());
+    if size("argv", arguments)? + size("environment", variables)? > MAX_BYTES {
         return Err(invalid(
             "argv",
             "",
@@ -104,6 +106,19 @@ pub(super) fn parse(start: CommandStart) -> Result<Start, Status> {
         None => return Err(invalid("target", "", "must be a container or the host")),
     };
     Ok(Start { target, timeout })
+}
+
+/// What the kernel needs for all of them, when it takes each of them.
+fn size(field: &str, lengths: impl Iterator<Item = usize>) -> Result<usize, Status> {
+    let mut size = 0;
+    for length in lengths {
+        if length > MAX_ONE {
+            let mend = "each must stay below 128 KiB; give what is longer on standard input";
+            return Err(invalid(field, "", mend));
+        }
+        size += length + EACH;
+    }
+    Ok(size)
 }
 
 fn timeout(timeout: prost_types::Duration) -> Result<Duration, Status> {
