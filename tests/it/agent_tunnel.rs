@@ -1,5 +1,7 @@
 //! What holds for every call, through the tunnel and on the agent's own port alike.
 
+use std::time::Duration;
+
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use turbopanel_agent::{
@@ -12,7 +14,12 @@ use turbopanel_agent::{
     },
 };
 
-use crate::{agent_support::Agent, tunnel_support::Tunnel};
+use crate::{
+    agent_support::Agent,
+    docker_relay::{ENGINE, Relay},
+    docker_support::{TestContainer, eventually},
+    tunnel_support::Tunnel,
+};
 
 /// A way to an agent: what a generated client takes.
 macro_rules! ways {
@@ -97,4 +104,52 @@ async fn unknown_methods_are_told() {
             assert!(status.message().len() < 600, "{status:?}");
         }
     });
+}
+
+/// A caller that stops reading keeps nothing past its deadline: the handler goes, and the engine's connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_not_read_ends_at_its_deadline() {
+    let noisy = ["sh", "-c", "while :; do seq 10000; done"];
+    let container = TestContainer::run(&["--log-opt=max-size=10m"], &noisy);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("relay.sock");
+    let relay = Relay::start(&path, ENGINE);
+    let agent = Agent::start(&[("DOCKER_HOST", path.to_str().unwrap())]);
+    let request = || {
+        let mut request = tonic::Request::new(StreamLogsRequest {
+            container: container.name.clone(),
+            follow: true,
+            ..Default::default()
+        });
+        request.set_timeout(Duration::from_secs(3));
+        request
+    };
+    // The agent's own idle connection, and the log's.
+    let opened = async || eventually("the log is open", async || relay.open() == 2).await;
+    let closed = async || eventually("only the idle one is left", async || relay.open() == 1).await;
+
+    // On the local port: the sockets fill up, and then nobody asks the body for more.
+    let mut client = LogServiceClient::new(agent.connect(None).await);
+    let mut unread = client.stream_logs(request()).await.unwrap().into_inner();
+    opened().await;
+    closed().await;
+    // What had been sent is there, and then how it ended.
+    let status = loop {
+        match unread.message().await {
+            Ok(message) => assert!(message.is_some(), "an end without a status"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert_eq!(reason(&status), "TIME_OVER");
+    drop(agent);
+
+    // In process, where the body is not even looked at.
+    let far = turbopanel_agent::Agent::integrated("far", EngineAddress::Unix(path.clone()));
+    let router = turbopanel_agent::router::build(&far).await;
+    let mut client = LogServiceClient::new(router);
+    let unread = client.stream_logs(request()).await.unwrap();
+    opened().await;
+    closed().await;
+    drop(unread);
 }
