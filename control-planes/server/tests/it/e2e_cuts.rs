@@ -38,7 +38,7 @@ fn a_follow_of_200_000_lines_survives_a_hundred_cuts_of_either_link() {
     let mut command = server.command(&["logs", "-f", &numbers.at("web-2")]);
     let follow = Follow::start(command.env("TURBOPANEL_URL", &callers.url));
 
-    let each = LINES / (2 * CUTS);
+    let each = LINES / (2 * CUTS + 1);
     for cut in 0..2 * CUTS {
         let (link, whose) = match cut % 2 {
             0 => (&agents, "the agent"),
@@ -60,6 +60,8 @@ fn a_follow_of_200_000_lines_survives_a_hundred_cuts_of_either_link() {
         }
         assert_eq!(link.cut(), 1, "cut {cut} of {whose}'s link");
     }
+    // By a connection after the last cut, too.
+    numbers.print(LINES - 2 * CUTS * each);
     numbers.end();
     assert_eq!(follow.finish(60), (LINES, Some(0)));
     assert!(agents.live() > CUTS, "{} connections", agents.live());
