@@ -18,11 +18,7 @@ CMD ["run"]
 FROM ${BUILDER} AS build
 WORKDIR /source
 COPY . .
-RUN target="$(uname -m)-unknown-linux-musl" \
-    && rustup target add "$target" \
-    && export "CC_$(echo "$target" | tr - _)=gcc" \
-    && cargo build --release --locked --target "$target" --package turbopanel-agent --bin turbopanel-agent \
-    && scripts/rootfs.sh "target/$target/release/turbopanel-agent" /image
+RUN scripts/rootfs.sh "$(scripts/static.sh)" /image
 
 FROM base AS runtime
 COPY --from=build /image/rootfs/ /

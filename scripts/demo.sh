@@ -10,8 +10,8 @@ step() { printf '\n== %s\n' "$*"; }
 run() {
     case $1 in
         tp) printf '$ turbopanel' ;;
-        by_plane) printf '$ grpcurl -plaintext -H "authorization: Bearer $ADMIN_TOKEN" -H "turbopanel-agent: web-2"' ;;
-        by_agent) printf '$ grpcurl -plaintext -H "authorization: Bearer $AGENT_TOKEN"' ;;
+        by_plane) printf "%s" "\$ grpcurl -plaintext -expand-headers -H 'authorization: Bearer \${ADMIN_TOKEN}' -H 'turbopanel-agent: web-2'" ;;
+        by_agent) printf "%s" "\$ grpcurl -plaintext -expand-headers -H 'authorization: Bearer \${AGENT_TOKEN}'" ;;
     esac
     local argument
     for argument in "${@:2}"; do
@@ -33,8 +33,11 @@ expect() {
     grep -qF -- "$text" <<<"$output" || stage_fail "the answer lacks '$text'"
 }
 tp() { "$BIN/turbopanel" "$@"; }
-by_plane() { "$GRPCURL" -plaintext -H "authorization: Bearer $ADMIN_TOKEN" -H 'turbopanel-agent: web-2' "$@"; }
-by_agent() { "$GRPCURL" -plaintext -H "authorization: Bearer $AGENT_TOKEN_TEXT" "$@"; }
+# grpcurl itself takes the tokens from the environment: arguments can be read by every user.
+# shellcheck disable=SC2016
+by_plane() { ADMIN_TOKEN=$ADMIN_TOKEN "$GRPCURL" -plaintext -expand-headers -H 'authorization: Bearer ${ADMIN_TOKEN}' -H 'turbopanel-agent: web-2' "$@"; }
+# shellcheck disable=SC2016
+by_agent() { AGENT_TOKEN=$AGENT_TOKEN_TEXT "$GRPCURL" -plaintext -expand-headers -H 'authorization: Bearer ${AGENT_TOKEN}' "$@"; }
 
 container=turbopanel-demo-$$
 

@@ -1,50 +1,61 @@
 #!/usr/bin/env bash
-# Starts the agent's image as the documentation says and asks for its health: scripts/image-test.sh TAG
+# Starts the agent's image and reaches its agent: scripts/image-test.sh TAG
 #
-# Once as documented, once without root as `turbopanel`. No control plane answers: the local port and
-# the engine's socket are what counts here.
+# By the line of `docker run` that `turbopanel token create` prints, once as it is and once without root
+# as `turbopanel`. Other are only the container's name, the image's tag and the host's side of the port,
+# because this machine may have an agent of its own. Where the engine has no network for containers, they
+# get the host's.
 set -euo pipefail
 tag=$1
-name=turbopanel-image-test-$$
-trap 'docker rm --force "$name" >/dev/null 2>&1 || true' EXIT
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/stage.sh
+source scripts/stage.sh
 
-# $@: options of docker run.
-try() {
-    docker run --detach --name "$name" \
-        --publish 127.0.0.1::18284 \
-        --env AGENT_MODE=websocket \
-        --env CONTROL_PLANE_URL=http://127.0.0.1:9 \
-        --env AGENT_TOKEN=image-test-token \
-        --volume /var/run/docker.sock:/var/run/docker.sock \
-        "$@" "$tag" >/dev/null
-    local deadline=$((SECONDS + 15)) port status
-    until docker exec "$name" /turbopanel-agent health >/dev/null 2>&1; do
-        if [ "$SECONDS" -ge "$deadline" ]; then
-            docker logs "$name" >&2
-            echo "image-test: the container does not answer on 18284 ($*)" >&2
-            exit 1
-        fi
-        sleep 0.1
-    done
-    port=$(docker port "$name" 18284 | sed 's/.*://;q')
-    status=$("$grpcurl" -plaintext -H 'authorization: Bearer image-test-token' "127.0.0.1:$port" \
-        turbopanel.agent.v1.AgentService/GetStatus)
-    grep -q '"reachable": true' <<<"$status" || {
-        echo "$status" >&2
-        echo "image-test: the agent does not reach the engine ($*)" >&2
-        exit 1
-    }
-    # SIGKILL would give 137.
-    docker stop --time 10 "$name" >/dev/null
-    [ "$(docker inspect --format '{{.State.ExitCode}}' "$name")" = 0 ] || {
-        docker logs "$name" >&2
-        echo "image-test: docker stop did not end it cleanly ($*)" >&2
-        exit 1
-    }
-    docker rm "$name" >/dev/null
-    echo "image-test: healthy, reaches the engine, stops cleanly: docker run ${*:-as documented}"
+# How containers reach the control plane, and this machine their agent.
+if gateway=$(docker network inspect bridge --format '{{(index .IPAM.Config 0).Gateway}}' 2>/dev/null) && [ -n "$gateway" ]; then
+    # The gateway exists while the engine runs; tokens go to it in the clear, and stay on this machine.
+    start_plane "$gateway"
+else
+    start_plane
+fi
+
+# $1: what is edited in a line, $2: what it becomes. Both are taken as they are.
+edit() {
+    [[ $line == *"$1"* ]] || stage_fail "turbopanel token create printed no '$1': $line"
+    line=${line/"$1"/"$2"}
 }
 
-grpcurl=$("$(dirname "$0")/grpcurl.sh")
-try
-try --user turbopanel:turbopanel --group-add "$(stat -c %g /var/run/docker.sock)"
+# $1: the agent's name; the rest are further options of docker run.
+try() {
+    local agent=$1 name=turbopanel-image-test-$$-$1 line port token status
+    shift
+    line=$("$BIN/turbopanel" token create "$agent" 2>/dev/null | sed -n '/^ *docker run/,/[^\\]$/p')
+    edit '--name turbopanel-agent' "--name $name $*"
+    edit 'turbopanel/agent:latest' "$tag"
+    if [ -n "$gateway" ]; then
+        edit '-p 18284:18284' '-p 127.0.0.1::18284'
+    else
+        port=$(free_port)
+        edit '-p 18284:18284' "--network host -e AGENT_PORT=$port"
+    fi
+    STAGE_CONTAINERS+=("$name")
+    bash -euo pipefail -c "$line" >/dev/null || stage_fail "docker run failed: ${line//AGENT_TOKEN=*/AGENT_TOKEN=…}"
+    docker logs --follow "$name" >"$STAGE/$agent.log" 2>&1 &
+    await "the health of $agent" docker exec "$name" /turbopanel-agent health
+    await "$agent's connection" "$BIN/turbopanel" ps "$agent"
+    "$BIN/turbopanel" ps "$agent" | grep -qF "$name" || stage_fail "turbopanel ps $agent does not list its own container"
+
+    [ -z "$gateway" ] || port=$(docker port "$name" 18284 | sed 's/.*://;q')
+    token=$(sed -n 's/.*AGENT_TOKEN=\([^ ]*\).*/\1/p' <<<"$line")
+    status=$(AGENT_TOKEN=$token "$GRPCURL" -plaintext -expand-headers -H 'authorization: Bearer ${AGENT_TOKEN}' "127.0.0.1:$port" \
+        turbopanel.agent.v1.AgentService/GetStatus)
+    grep -q '"reachable": true' <<<"$status" || stage_fail "the agent does not reach the engine: $status"
+    # SIGKILL would give 137.
+    docker stop --time 10 "$name" >/dev/null
+    [ "$(docker inspect --format '{{.State.ExitCode}}' "$name")" = 0 ] || stage_fail "docker stop did not end it cleanly"
+    docker rm "$name" >/dev/null
+    echo "image-test: joins, is healthy, reaches the engine, stops cleanly: docker run ${*:-as printed}"
+}
+
+try web-2
+try web-3 --user turbopanel:turbopanel --group-add "$(stat -c %g /var/run/docker.sock)"

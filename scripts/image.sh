@@ -3,18 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tag=$1
-target=$(uname -m)-unknown-linux-musl
 
-if ! rustc --print target-libdir --target "$target" 2>/dev/null | xargs -r test -d; then
-    command -v rustup >/dev/null || { echo "image: Rust's target $target is not installed, and there is no rustup here to bring it." >&2; exit 1; }
-    rustup target add "$target"
-fi
-# ring has C in it; the host's compiler does for it, nothing of the C library is used.
-export "CC_${target//-/_}=${CC:-gcc}"
-cargo build --release --locked --target "$target" --package turbopanel-agent --bin turbopanel-agent
-
+binary=$(scripts/static.sh)
 context=target/image
-scripts/rootfs.sh "target/$target/release/turbopanel-agent" "$context"
+scripts/rootfs.sh "$binary" "$context"
 # The stage `base` of the Dockerfile, and the files: nothing to pull.
 {
     sed '/^FROM ${BUILDER}/,$d' Dockerfile

@@ -1,13 +1,39 @@
 #!/usr/bin/env bash
-# Runs the examples of README.md as they stand there: each fenced block marked `sh run`, in a shell of
-# its own, with the documented ports replaced by those of a control plane and an agent started here.
+# Runs the examples of README.md as they stand there: the block marked `sh up` starts the control plane, and
+# each fenced block marked `sh run` is given to a shell of its own, with the documented addresses replaced
+# by those of the control plane and an agent started here.
 # A block fails when any of its commands fails; `# => text` after a command names text in its output.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/stage.sh
 source scripts/stage.sh
 
-start_plane
+# $1: the kind of block; each is written to a file of its own.
+blocks() {
+    awk -v folder="$STAGE" -v kind="$1" '
+        /^```/ { if (inside) { inside = 0; close(file) } else if ($0 == "```sh " kind) { inside = 1; file = folder "/" kind "-" ++n ".sh" } ; next }
+        inside { print > file }
+    ' README.md
+}
+blocks up
+blocks run
+[ -e "$STAGE/up-1.sh" ] || stage_fail "README.md has no block marked 'sh up'"
+
+# As a new user starts it, so that other servers reach it; here that is this machine alone.
+up() {
+    local line
+    line=$(cat "$STAGE/up-1.sh")
+    [[ $line == *0.0.0.0:18282* && $line == *http://ADDRESS-OF-THIS-SERVER:18282* ]] ||
+        stage_fail "README.md starts a control plane in another way: $line"
+    line=${line/0.0.0.0:18282/$PLANE}
+    line=${line/http:\/\/ADDRESS-OF-THIS-SERVER:18282/http://localhost:${PLANE##*:}}
+    printf '$ %s\n' "$line" >&3
+    exec bash -euo pipefail -c "exec $line DATA_DIR='$TURBOPANEL_DATA_DIR'"
+}
+exec 3>&1
+start_plane 127.0.0.1 up
+"$BIN/turbopanel" token create web-3 2>/dev/null | grep -qF "CONTROL_PLANE_URL=http://localhost:${PLANE##*:} " ||
+    stage_fail "turbopanel token create does not print the PUBLIC_URL of make up"
 start_agent web-2
 container=web
 # The examples name a container `web`; it must not be somebody else's.
@@ -16,11 +42,7 @@ if docker container inspect "$container" >/dev/null 2>&1; then
 fi
 STAGE_CONTAINERS+=("$container")
 
-awk -v folder="$STAGE" '
-    /^```/ { if (inside) { inside = 0; close(file) } else if ($0 == "```sh run") { inside = 1; file = folder "/example-" ++n ".sh" } ; next }
-    inside { print > file }
-' README.md
-examples=("$STAGE"/example-*.sh)
+examples=("$STAGE"/run-*.sh)
 [ -e "${examples[0]}" ] || stage_fail "README.md has no block marked 'sh run'"
 all=$(cat "${examples[@]}")
 for port in 18282 18284; do
@@ -59,6 +81,6 @@ for number in $(seq "${#examples[@]}"); do
         fi
         try "$command" "$wanted"
         command=
-    done <"$STAGE/example-$number.sh"
+    done <"$STAGE/run-$number.sh"
 done
 echo "README.md: $count commands did what they say"

@@ -27,16 +27,18 @@ struct Inner {
     connection: watch::Sender<Connection>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    draining: CancellationToken,
 }
 
 impl Agent {
-    /// An agent with a connection of its own.
+    /// An agent with a connection of its own. It goes by this name until its control plane names it.
     pub fn new(
         name: String,
         mode: &'static str,
         engine: EngineAddress,
         connection: Connection,
     ) -> Self {
+        let stop = CancellationToken::new();
         Self {
             inner: Arc::new(Inner {
                 name,
@@ -46,7 +48,8 @@ impl Agent {
                 engine: Engine::new(engine),
                 connection: watch::Sender::new(connection),
                 tasks: TaskTracker::new(),
-                stop: CancellationToken::new(),
+                draining: stop.child_token(),
+                stop,
             }),
         }
     }
@@ -61,9 +64,10 @@ impl Agent {
         )
     }
 
-    /// The agent's name.
-    pub fn name(&self) -> &str {
-        &self.inner.name
+    /// The agent's name: the control plane's for it; before that was heard, the operator's or the host's.
+    pub fn name(&self) -> String {
+        let known = self.inner.connection.borrow().name.clone();
+        known.unwrap_or_else(|| self.inner.name.clone())
     }
 
     /// How it reaches its control plane, as the status tells it.
@@ -96,7 +100,12 @@ impl Agent {
         &self.inner.tasks
     }
 
-    /// Cancelled when the agent stops.
+    /// Cancelled when the agent begins to stop: what only reads ends, and what changes something may end by itself.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.inner.draining
+    }
+
+    /// Cancelled when the agent stops: whatever still runs ends.
     pub fn stop(&self) -> &CancellationToken {
         &self.inner.stop
     }

@@ -13,6 +13,7 @@ pub mod agent;
 pub mod config;
 pub mod connect;
 pub mod engines;
+pub mod excerpt;
 pub mod router;
 pub mod services;
 pub mod supervisor;

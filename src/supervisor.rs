@@ -13,8 +13,26 @@ use crate::{
     router::{self, Auth, local},
 };
 
-/// How long calls that run may take to end when the agent stops.
-const GRACE: Duration = Duration::from_secs(8);
+/// How long calls that change something may go on when the agent stops.
+const GRACE: Duration = Duration::from_secs(6);
+/// How long the others may then take to be told.
+const LAST_WORDS: Duration = Duration::from_millis(700);
+/// How long the connection may take to close, ...
+const CLOSING: Duration = Duration::from_secs(1);
+/// ... tasks that do not end, ...
+const CUTTING_OFF: Duration = Duration::from_millis(500);
+/// ... and commands in containers to be killed that lost their caller.
+const KILLING: Duration = Duration::from_secs(1);
+
+// `docker stop` kills after 10 s.
+const _: () = assert!(
+    GRACE.as_millis()
+        + LAST_WORDS.as_millis()
+        + CLOSING.as_millis()
+        + CUTTING_OFF.as_millis()
+        + KILLING.as_millis()
+        <= 9500
+);
 
 /// Why an agent ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +67,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         listener,
         router.clone(),
         Auth::new(config.token.as_ref()),
-        stop.clone(),
+        agent.draining().clone(),
     );
     let serving = agent.tasks().spawn(serving);
     tracing::info!(%address, name = agent.name(), version = crate::VERSION, "serving");
@@ -72,15 +90,28 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             biased;
             () = &mut shutdown => {
                 tracing::info!("stopping");
-                agent.stop().cancel();
                 // The connection stays up while the calls on it end.
+                let draining = async {
+                    agent.draining().cancel();
+                    tokio::join!(
+                        server.shutdown(GRACE + LAST_WORDS),
+                        tokio::time::timeout(GRACE + LAST_WORDS, &mut serving),
+                    )
+                };
+                let grace = async {
+                    tokio::time::sleep(GRACE).await;
+                    agent.stop().cancel();
+                    std::future::pending::<()>().await
+                };
                 tokio::select! {
                     biased;
-                    () = server.shutdown(GRACE) => {}
+                    _ = draining => {}
                     () = &mut connecting => {}
+                    () = grace => {}
                 }
+                agent.stop().cancel();
                 stop.cancel();
-                let _ = tokio::time::timeout(Duration::from_secs(2), connecting).await;
+                let _ = tokio::time::timeout(CLOSING, connecting).await;
                 Ok(())
             }
             ended = &mut serving => match ended {
@@ -91,16 +122,17 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             () = &mut connecting => Ok(()),
         }
     };
+    agent.stop().cancel();
     stop.cancel();
     agent.tasks().close();
-    if tokio::time::timeout(Duration::from_secs(2), agent.tasks().wait())
+    if tokio::time::timeout(CUTTING_OFF, agent.tasks().wait())
         .await
         .is_err()
     {
         tracing::warn!("some calls had to be cut off");
     }
     // Commands in containers that lost their caller are being killed.
-    let _ = tokio::time::timeout(Duration::from_secs(1), agent.engine().drained()).await;
+    let _ = tokio::time::timeout(KILLING, agent.engine().drained()).await;
     tracing::info!("stopped");
     ended
 }

@@ -17,6 +17,8 @@ pub struct Connection {
     pub state: State,
     /// Since when.
     pub since: SystemTime,
+    /// What the control plane calls the agent. None until it has said so.
+    pub name: Option<String>,
     /// Where it dials, without secrets. Empty when integrated.
     pub url: String,
     /// How often it has connected.
@@ -46,6 +48,7 @@ impl Connection {
         Self {
             state: State::Connecting,
             since: SystemTime::now(),
+            name: None,
             url,
             connects: 0,
             last_error: String::new(),
@@ -94,7 +97,9 @@ pub async fn keep_connected(
         agent
             .connection()
             .send_modify(|connection| connection.enter(State::Connecting));
-        let attempt = connector.attempt(agent, server, dial, stop).await;
+        let Some(attempt) = connector.attempt(agent, server, dial, stop).await else {
+            return;
+        };
         if stop.is_cancelled() {
             return;
         }

@@ -6,7 +6,13 @@ use turbopanel_tunnel::{
 };
 
 use super::{Attempt, State};
-use crate::{VERSION, agent::Agent, config::Secret, engines::host};
+use crate::{
+    VERSION,
+    agent::Agent,
+    config::Secret,
+    engines::host,
+    excerpt::{VALUE, excerpt},
+};
 
 /// Dials `{CONTROL_PLANE_URL}/agent/connect`.
 #[derive(Debug)]
@@ -33,23 +39,24 @@ impl WebSocket {
         &self.url
     }
 
-    /// Dials once, and serves calls until that connection ends.
+    /// Dials once, and serves calls until that connection ends. None when the agent stops while it dials.
     pub(super) async fn attempt(
         &self,
         agent: &Agent,
         server: &Server,
         number: u64,
         stop: &CancellationToken,
-    ) -> Attempt {
+    ) -> Option<Attempt> {
         let headers = DialHeaders {
             token: self.token.as_ref().map(|token| token.reveal().to_owned()),
             agent: self.name.clone(),
             user_agent: format!("turbopanel-agent/{VERSION}"),
         };
         tracing::debug!(url = %self.target, number, "dialling");
-        let socket = match dial(&self.target, &headers).await {
-            Ok(socket) => socket,
-            Err(error) => return Attempt::Refused(error),
+        let socket = match stop.run_until_cancelled(dial(&self.target, &headers)).await {
+            Some(Ok(socket)) => socket,
+            Some(Err(error)) => return Some(Attempt::Refused(error)),
+            None => return None,
         };
         let (beating, running) = (agent.clone(), server.clone());
         let hello = AgentHello {
@@ -76,20 +83,22 @@ impl WebSocket {
                 agent.connection().send_modify(|connection| {
                     connection.enter(State::Connected);
                     connection.connects += 1;
+                    let name = excerpt(&welcome.agent, VALUE);
+                    connection.name = Some(name).filter(|name| !name.is_empty());
                 });
             },
             stop.clone(),
         );
-        Attempt::Ended(end.await)
+        Some(Attempt::Ended(end.await))
     }
 }
 
 fn heartbeat(agent: &Agent, server: &Server) -> Heartbeat {
-    let host = host::read();
+    let memory = host::memory();
     Heartbeat {
         calls: server.running_calls() as u32,
-        engine_reachable: agent.engine().watch().borrow().reachable,
-        load1_centi: (host.load.0 * 100.0) as u32,
-        memory_used_bytes: host.memory_total.saturating_sub(host.memory_available),
+        engine_reachable: agent.engine().known().borrow().reachable,
+        load1_centi: (host::load().0 * 100.0) as u32,
+        memory_used_bytes: memory.total.saturating_sub(memory.available),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use procfs::{Current, CurrentSI};
+use procfs::Current;
 
 /// What the kernel says now. What it does not say is zero or empty.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,14 +19,8 @@ pub struct Host {
     pub cpus: u32,
     /// Over 1, 5 and 15 minutes.
     pub load: (f64, f64, f64),
-    /// Bytes that the kernel has.
-    pub memory_total: u64,
-    /// Bytes that programs could still get.
-    pub memory_available: u64,
-    /// Bytes of swap.
-    pub swap_total: u64,
-    /// Bytes of swap that are free.
-    pub swap_free: u64,
+    /// Memory and swap.
+    pub memory: Memory,
     /// Bytes of the file system that holds "/".
     pub disk_total: u64,
     /// Bytes that programs without privileges could still write there.
@@ -41,6 +35,50 @@ pub fn hostname() -> String {
         .into_owned()
 }
 
+/// Load averages over 1, 5 and 15 minutes.
+pub fn load() -> (f64, f64, f64) {
+    procfs::LoadAverage::current().map_or((0.0, 0.0, 0.0), |load| {
+        (load.one.into(), load.five.into(), load.fifteen.into())
+    })
+}
+
+/// Memory and swap, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What the kernel has.
+    pub total: u64,
+    /// What programs could still get.
+    pub available: u64,
+    /// Swap.
+    pub swap_total: u64,
+    /// Swap that is free.
+    pub swap_free: u64,
+}
+
+/// Memory and swap now.
+pub fn memory() -> Memory {
+    procfs::Meminfo::current().map_or_else(
+        |_| Memory::default(),
+        |memory| Memory {
+            total: memory.mem_total,
+            available: memory.mem_available.unwrap_or(memory.mem_free),
+            swap_total: memory.swap_total,
+            swap_free: memory.swap_free,
+        },
+    )
+}
+
+/// Processors online: a list such as "0-3,6". Neither the agent's affinity nor its quota counts here.
+fn online() -> Option<u32> {
+    let list = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    let ranges = list.trim().split(',').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (first.parse::<u32>().ok()?, last.parse::<u32>().ok()?);
+        Some(last.checked_sub(first)?.saturating_add(1))
+    });
+    ranges.sum()
+}
+
 /// Reads all of it. Takes less than a millisecond: the files are the kernel's own.
 pub fn read() -> Host {
     let uname = rustix::system::uname();
@@ -48,23 +86,13 @@ pub fn read() -> Host {
         hostname: uname.nodename().to_string_lossy().into_owned(),
         kernel: uname.release().to_string_lossy().into_owned(),
         architecture: uname.machine().to_string_lossy().into_owned(),
-        cpus: std::thread::available_parallelism().map_or(0, |cpus| cpus.get() as u32),
+        cpus: online().unwrap_or_default(),
+        load: load(),
+        memory: memory(),
         ..Host::default()
     };
     if let Ok(uptime) = procfs::Uptime::current() {
         host.uptime = uptime.uptime_duration();
-    }
-    if let Ok(load) = procfs::LoadAverage::current() {
-        host.load = (load.one.into(), load.five.into(), load.fifteen.into());
-    }
-    if let Ok(stat) = procfs::KernelStats::current() {
-        host.cpus = stat.cpu_time.len() as u32;
-    }
-    if let Ok(memory) = procfs::Meminfo::current() {
-        host.memory_total = memory.mem_total;
-        host.memory_available = memory.mem_available.unwrap_or(memory.mem_free);
-        host.swap_total = memory.swap_total;
-        host.swap_free = memory.swap_free;
     }
     if let Ok(disk) = rustix::fs::statvfs("/") {
         host.disk_total = disk.f_blocks.saturating_mul(disk.f_frsize);
@@ -78,7 +106,11 @@ mod tests {
     #[test]
     fn the_kernel_tells_what_it_has() {
         let host = super::read();
-        assert!(host.memory_total > host.memory_available && host.memory_available > 0);
+        assert!(host.memory.total > host.memory.available && host.memory.available > 0);
+        // The kernel's other way of saying it.
+        let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let cpus = stat.lines().filter(|line| line.starts_with("cpu")).count() - 1;
+        assert_eq!(host.cpus as usize, cpus);
         assert!(host.disk_total > 0 && host.cpus > 0 && !host.kernel.is_empty());
         assert!(host.uptime.as_secs() > 0);
     }

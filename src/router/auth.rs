@@ -4,24 +4,29 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{Request, Response, header::AUTHORIZATION};
 use ring::{hmac, rand::SystemRandom};
-use tonic::{Code, body::Body};
+use tokio::sync::Semaphore;
+use tonic::{Code, Status, body::Body};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{config::Secret, proto::ErrorReason, services::error::status};
 
 /// What is answered without a token.
-const LIVENESS: &str = "/grpc.health.v1.Health/";
+const LIVENESS: &str = "/grpc.health.v1.Health/Check";
+/// The answer to the first wrong token waits so long, and twice as long with each further one ...
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+/// ... so many times. One is forgiven every two seconds; a right token forgives nothing.
+const DOUBLINGS: f64 = 6.0;
+const FORGIVEN_PER_SECOND: f64 = 0.5;
+/// Refusals that wait at once, at most; what comes beyond is refused at once, and told to come later.
+const WAITING: usize = 64;
 
 /// Lets in whoever shows the token.
 #[derive(Clone)]
@@ -41,8 +46,24 @@ enum Door {
 struct Expected {
     key: hmac::Key,
     tag: hmac::Tag,
-    /// Failures since the last success: each slows the next answer.
-    failures: AtomicU32,
+    failures: Mutex<Failures>,
+    waiting: Arc<Semaphore>,
+}
+
+/// Wrong tokens that were presented lately.
+struct Failures {
+    count: f64,
+    at: Instant,
+}
+
+impl Failures {
+    /// Counts one more, and says how long its answer should wait.
+    fn count(&mut self, now: Instant) -> Duration {
+        let forgiven = now.saturating_duration_since(self.at).as_secs_f64() * FORGIVEN_PER_SECOND;
+        let before = (self.count - forgiven).max(0.0);
+        (self.count, self.at) = (before + 1.0, now);
+        FIRST_DELAY.mul_f64(before.min(DOUBLINGS).exp2())
+    }
 }
 
 impl Auth {
@@ -55,7 +76,11 @@ impl Auth {
             Ok(key) => Door::Guarded(Arc::new(Expected {
                 tag: hmac::sign(&key, token.reveal().as_bytes()),
                 key,
-                failures: AtomicU32::new(0),
+                failures: Mutex::new(Failures {
+                    count: 0.0,
+                    at: Instant::now(),
+                }),
+                waiting: Arc::new(Semaphore::new(WAITING)),
             })),
             Err(_) => {
                 tracing::error!(
@@ -80,8 +105,9 @@ impl Expected {
     }
 
     fn delay(&self) -> Duration {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed);
-        Duration::from_millis(50 << failures.min(6))
+        let failures = self.failures.lock();
+        let mut failures = failures.unwrap_or_else(PoisonError::into_inner);
+        failures.count(Instant::now())
     }
 }
 
@@ -117,20 +143,23 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.uri().path().starts_with(LIVENESS) {
+        if request.uri().path() == LIVENESS {
             return Box::pin(self.inner.call(request));
         }
-        let delay = match &self.door {
+        let (delay, waiting) = match &self.door {
             Door::Open => return Box::pin(self.inner.call(request)),
             Door::Guarded(expected) if expected.matches(&request) => {
-                expected.failures.store(0, Ordering::Relaxed);
                 return Box::pin(self.inner.call(request));
             }
-            Door::Guarded(expected) => expected.delay(),
-            Door::Shut => Duration::from_secs(1),
+            Door::Guarded(expected) => match Arc::clone(&expected.waiting).try_acquire_owned() {
+                Ok(permit) => (expected.delay(), Some(permit)),
+                Err(_) => return Box::pin(std::future::ready(Ok(too_many().into_http()))),
+            },
+            Door::Shut => (Duration::from_secs(1), None),
         };
         Box::pin(async move {
             tokio::time::sleep(delay).await;
+            drop(waiting);
             let message = "send the agent's token as metadata \"authorization: Bearer TOKEN\"";
             let status = status(
                 Code::Unauthenticated,
@@ -140,5 +169,35 @@ where
             );
             Ok(status.into_http())
         })
+    }
+}
+
+fn too_many() -> Status {
+    let message =
+        "too many calls with wrong tokens wait for their answers; correct the token and try again";
+    let limit = ("limit", WAITING.to_string());
+    status(
+        Code::ResourceExhausted,
+        ErrorReason::LimitReached,
+        message,
+        &[(limit.0, limit.1.as_str())],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a2_wrong_tokens_are_slowed_more_and_more_and_forgiven_in_time() {
+        let now = Instant::now();
+        let mut failures = Failures {
+            count: 0.0,
+            at: now,
+        };
+        let waits: Vec<u128> = (0..8).map(|_| failures.count(now).as_millis()).collect();
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1600, 3200, 3200]);
+        let later = now + Duration::from_secs(60);
+        assert_eq!(failures.count(later).as_millis(), 50);
     }
 }

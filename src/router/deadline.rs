@@ -4,12 +4,14 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
 };
 
 use http::{Request, Response};
 use http_body::Frame;
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 use turbopanel_tunnel::grpc_timeout;
@@ -69,14 +71,7 @@ where
             let Ok(answer) = timeout_at(until, answer).await else {
                 return Ok(time_over().into_http());
             };
-            answer.map(|response| {
-                response.map(|body| {
-                    Body::new(Timed {
-                        body,
-                        until: Box::pin(sleep_until(until)),
-                    })
-                })
-            })
+            answer.map(|response| response.map(|body| Body::new(Timed::new(body, until))))
         })
     }
 }
@@ -86,9 +81,50 @@ fn time_over() -> Status {
     status(Code::DeadlineExceeded, ErrorReason::TimeOver, message, &[])
 }
 
+/// A body that ends when its time is over, whether anybody reads it or not: a caller that stopped reading
+/// must not keep what its handler holds.
 struct Timed {
-    body: Body,
-    until: Pin<Box<Sleep>>,
+    until: Instant,
+    held: Arc<Mutex<Held>>,
+    _timer: AbortOnDropHandle<()>,
+}
+
+struct Held {
+    /// None when the time is over.
+    body: Option<Body>,
+    reader: Option<Waker>,
+    told: bool,
+}
+
+impl Timed {
+    fn new(body: Body, until: Instant) -> Self {
+        let held = Arc::new(Mutex::new(Held {
+            body: Some(body),
+            reader: None,
+            told: false,
+        }));
+        let ending = Arc::clone(&held);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "lives no longer than the body, and never past the deadline"
+        )]
+        let timer = tokio::spawn(async move {
+            sleep_until(until).await;
+            let (body, reader) = {
+                let mut held = lock(&ending);
+                (held.body.take(), held.reader.take())
+            };
+            drop(body);
+            if let Some(reader) = reader {
+                reader.wake();
+            }
+        });
+        Self {
+            until,
+            held,
+            _timer: AbortOnDropHandle::new(timer),
+        }
+    }
 }
 
 impl http_body::Body for Timed {
@@ -96,16 +132,30 @@ impl http_body::Body for Timed {
     type Error = Status;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<bytes::Bytes>, Status>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Pending => {}
-            ready => return ready,
+        let mut held = lock(&self.held);
+        // A body that always has more leaves the timer no turn.
+        if Instant::now() >= self.until {
+            held.body = None;
         }
-        std::task::ready!(self.until.as_mut().poll(cx));
-        // What the handler holds goes now, not when the caller has read the error.
-        self.body = Body::empty();
+        if let Some(body) = &mut held.body {
+            let polled = Pin::new(body).poll_frame(cx);
+            match &polled {
+                Poll::Pending => held.reader = Some(cx.waker().clone()),
+                Poll::Ready(Some(Ok(frame))) if frame.is_data() => {}
+                // Its own end: the time that goes on changes nothing about it.
+                Poll::Ready(_) => {
+                    held.told = true;
+                    held.body = None;
+                }
+            }
+            return polled;
+        }
+        if std::mem::replace(&mut held.told, true) {
+            return Poll::Ready(None);
+        }
         let mut trailers = http::HeaderMap::new();
         match time_over().add_header(&mut trailers) {
             Ok(()) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
@@ -114,6 +164,62 @@ impl http_body::Body for Timed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        let held = lock(&self.held);
+        held.body.as_ref().map_or(held.told, Body::is_end_stream)
+    }
+}
+
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+    use std::time::Duration;
+    use tower::ServiceExt;
+
+    /// A body that always has more.
+    struct Endless;
+
+    impl http_body::Body for Endless {
+        type Data = bytes::Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<bytes::Bytes>, Status>>> {
+            Poll::Ready(Some(Ok(Frame::data(bytes::Bytes::from_static(b"x")))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_always_has_more_ends_too() {
+        let endless = tower::service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(Response::new(Body::new(Endless)))
+        });
+        let mut request = Request::new(Body::empty());
+        request
+            .headers_mut()
+            .insert("grpc-timeout", http::HeaderValue::from_static("100m"));
+        let Ok(response) = Deadline::new(endless).oneshot(request).await;
+        let mut body = response.into_body();
+        let began = std::time::Instant::now();
+        let trailers = loop {
+            assert!(began.elapsed() < Duration::from_secs(20), "it goes on");
+            match body.frame().await {
+                Some(Ok(frame)) if frame.is_data() => {}
+                Some(Ok(frame)) => break frame.into_trailers().ok(),
+                _ => break None,
+            }
+        };
+        let status = trailers.and_then(|trailers| Status::from_header_map(&trailers));
+        assert_eq!(
+            status.map(|status| status.code()),
+            Some(Code::DeadlineExceeded)
+        );
+        assert!(body.frame().await.is_none());
     }
 }

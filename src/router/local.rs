@@ -7,12 +7,9 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{service::Routes, transport::Server};
 
-use super::{Auth, Deadline, deadline::DeadlineLayer};
+use super::{Auth, Deadline, deadline::DeadlineLayer, guests, panics::Panics};
 
 /// Opens the port: to everybody when a token guards it, else to this machine only.
 pub fn bind(port: u16, guarded: bool) -> io::Result<TcpListener> {
@@ -40,11 +37,10 @@ pub async fn serve(
     auth: Auth,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    // Set here: with an incoming of one's own the builder's `tcp_nodelay` does nothing.
-    let incoming =
-        TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
+    let incoming = guests::accept(tokio::net::TcpListener::from_std(listener)?);
     Server::builder()
         .layer(auth)
+        .layer(Panics)
         .layer(DeadlineLayer)
         .max_concurrent_streams(256)
         .concurrency_limit_per_connection(256)

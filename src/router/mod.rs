@@ -2,7 +2,11 @@
 
 mod auth;
 mod deadline;
+mod guests;
+mod health;
 pub mod local;
+mod panics;
+mod unimplemented;
 
 use tonic::{server::NamedService, service::Routes};
 use tonic_health::ServingStatus;
@@ -24,14 +28,17 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// Assembles an agent's services. The result is what a tunnel serves, and what a control plane calls in process.
 pub async fn build(agent: &Agent) -> Deadline<Routes> {
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let (reporter, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::new(health_service);
+    // The empty name is the agent as a whole.
+    let mut served = vec![""];
     macro_rules! serve {
         ($server:ident, $service:expr) => {
             let server = $server::new($service)
                 .max_decoding_message_size(MAX_MESSAGE)
                 .max_encoding_message_size(MAX_MESSAGE);
-            health
+            served.push(name(&server));
+            reporter
                 .set_service_status(name(&server), ServingStatus::Serving)
                 .await;
             routes = routes.add_service(server);
@@ -43,7 +50,11 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
         ContainerApi::new(agent.engine().clone())
     );
     serve!(CommandServiceServer, CommandApi::new(agent.clone()));
-    serve!(LogServiceServer, LogApi::new(agent.engine().clone()));
+    serve!(
+        LogServiceServer,
+        LogApi::new(agent.engine().clone()).ended_by(agent.draining().clone())
+    );
+    health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
@@ -53,7 +64,7 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     if let Ok(reflection) = reflection {
         routes = routes.add_service(reflection);
     }
-    Deadline::new(routes.prepare())
+    Deadline::new(unimplemented::told(routes).prepare())
 }
 
 fn name<S: NamedService>(_: &S) -> &'static str {

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::error::invalid;
+use super::error::{self, invalid};
 use crate::{
     VERSION,
     agent::Agent,
@@ -56,6 +56,13 @@ impl AgentService for AgentApi {
         self.agent.tasks().spawn(async move {
             let (mut engine, mut connection) =
                 (agent.engine().watch(), agent.connection().subscribe());
+            // The first message says what is so, not that nobody has asked yet.
+            tokio::select! {
+                biased;
+                () = send.closed() => return,
+                () = agent.stop().cancelled() => return,
+                _ = agent.engine().status() => {}
+            }
             loop {
                 let engine_now = engine.borrow_and_update().clone();
                 connection.mark_unchanged();
@@ -66,7 +73,10 @@ impl AgentService for AgentApi {
                 tokio::select! {
                     biased;
                     () = send.closed() => return,
-                    () = agent.stop().cancelled() => return,
+                    () = agent.draining().cancelled() => {
+                        let _ = send.send(Err(error::stopping())).await;
+                        return;
+                    }
                     _ = engine.changed() => {}
                     _ = connection.changed() => {}
                     () = sleep_until(Instant::now() + interval) => {}
@@ -95,7 +105,7 @@ fn interval(asked: Option<prost_types::Duration>) -> Result<Duration, Status> {
 fn status(agent: &Agent, engine: EngineStatus) -> AgentStatus {
     let host = host::read();
     AgentStatus {
-        name: agent.name().to_owned(),
+        name: agent.name(),
         instance: agent.instance().to_string(),
         version: VERSION.to_owned(),
         mode: agent.mode().to_owned(),
@@ -118,10 +128,10 @@ fn status(agent: &Agent, engine: EngineStatus) -> AgentStatus {
             load1: host.load.0,
             load5: host.load.1,
             load15: host.load.2,
-            memory_total_bytes: host.memory_total,
-            memory_available_bytes: host.memory_available,
-            swap_total_bytes: host.swap_total,
-            swap_free_bytes: host.swap_free,
+            memory_total_bytes: host.memory.total,
+            memory_available_bytes: host.memory.available,
+            swap_total_bytes: host.memory.swap_total,
+            swap_free_bytes: host.memory.swap_free,
             disk_total_bytes: host.disk_total,
             disk_available_bytes: host.disk_available,
         }),

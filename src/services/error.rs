@@ -10,13 +10,18 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
     engines::{docker, process},
+    excerpt::{VALUE, cut, excerpt},
     proto::ErrorReason,
 };
 
 /// The `domain` of every `ErrorInfo`.
 pub const DOMAIN: &str = "turbopanel.dev";
 
-/// Builds a status: a short, safe sentence for people, the reason and its variables for programs.
+/// A message's bytes, at most. In a header each may take three, and it stands in the details once more.
+const MAX_MESSAGE: usize = 2048;
+
+/// Builds a status: a short, safe sentence for people, the reason and its variables for programs. It fits
+/// into the headers of an answer, whatever came from outside.
 pub fn status(
     code: Code,
     reason: ErrorReason,
@@ -25,20 +30,20 @@ pub fn status(
 ) -> Status {
     let metadata: HashMap<String, String> = metadata
         .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .map(|(key, value)| ((*key).to_owned(), cut(value, VALUE).into_owned()))
         .collect();
     let details = ErrorDetails::with_error_info(reason.as_str_name(), DOMAIN, metadata);
+    let message = excerpt(&message.into(), MAX_MESSAGE);
     Status::with_error_details(code, message, details)
 }
 
 /// The status of a field that is wrong.
 pub fn invalid(field: &str, value: &str, message: impl std::fmt::Display) -> Status {
-    let value: String = value.chars().take(64).collect();
     status(
         Code::InvalidArgument,
         ErrorReason::InvalidField,
         format!("{field}: {message}"),
-        &[("field", field), ("value", &value)],
+        &[("field", field), ("value", value)],
     )
 }
 
@@ -146,11 +151,6 @@ pub fn docker(error: docker::Error) -> Status {
         ),
         E::Protocol(_) => (Code::Internal, ErrorReason::EngineFailed, Vec::new()),
     };
-    // Metadata travels in a header: what came from outside is cut.
-    let metadata: Vec<(&str, String)> = metadata
-        .into_iter()
-        .map(|(key, value)| (key, value.chars().take(256).collect()))
-        .collect();
     let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
     status(code, reason, message, &metadata)
 }

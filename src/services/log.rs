@@ -2,6 +2,7 @@
 
 use futures_util::{Stream, stream};
 use std::pin::Pin;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{container::container_ref, error};
@@ -21,12 +22,21 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct LogApi {
     engine: Engine,
+    draining: CancellationToken,
 }
 
 impl LogApi {
     /// The service over this engine.
     pub fn new(engine: Engine) -> Self {
-        Self { engine }
+        Self {
+            engine,
+            draining: CancellationToken::new(),
+        }
+    }
+
+    /// Logs end when this is cancelled, each with what says so.
+    pub fn ended_by(self, draining: CancellationToken) -> Self {
+        Self { draining, ..self }
     }
 }
 
@@ -42,9 +52,12 @@ impl LogService for LogApi {
         let logs = self.engine.logs(request).await.map_err(error::docker)?;
         // No task and no channel: the caller's pace is the reader's, and when the caller goes, the
         // connection to the engine goes with it.
-        let events = stream::unfold(Some(logs), |logs| async {
-            let (event, logs) = next(logs?).await;
-            Some((event, logs))
+        let draining = self.draining.clone();
+        let events = stream::unfold(Some((logs, draining)), |state| async {
+            let (logs, draining) = state?;
+            let next = draining.run_until_cancelled(next(logs)).await;
+            let (event, logs) = next.unwrap_or_else(|| (Err(error::stopping()), None));
+            Some((event, logs.map(|logs| (logs, draining))))
         });
         Ok(Response::new(Box::pin(events)))
     }

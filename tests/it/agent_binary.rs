@@ -7,8 +7,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Signal;
-
 use crate::agent_support::{Agent, TOKEN, command, eventually};
 
 fn run(args: &[&str], settings: &[(&str, &str)]) -> Output {
@@ -165,14 +163,6 @@ fn a3_refusals_are_one_line_each_and_the_token_never_shows() {
         let argv = std::fs::read(format!("/proc/{}/cmdline", agent.child.id())).unwrap();
         assert!(!text(&argv).contains(TOKEN));
     }
-}
-
-#[test]
-fn c10_a_stop_drains_and_a_second_one_is_at_once() {
-    let mut agent = Agent::start(&[]);
-    agent.signal(Signal::TERM);
-    assert_eq!(agent.ended().code(), Some(0));
-    assert!(agent.log().contains("stopped"), "{}", agent.log());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_stream::StreamExt;
 use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -143,4 +144,27 @@ async fn a_deadline_ends_a_stream_too() {
         }
     };
     assert_eq!(status.code(), Code::DeadlineExceeded);
+}
+
+/// Connections that say nothing take nobody's place for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_make_room_again() {
+    let agent = Agent::start(&[("AGENT_TOKEN", TOKEN)]);
+    agent.connect(Some(TOKEN)).await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(("127.0.0.1", agent.port)).await.unwrap());
+    }
+    let mut client = AgentServiceClient::new(agent.connect(Some(TOKEN)).await);
+    let asking = client.get_status(GetStatusRequest {});
+    tokio::time::timeout(Duration::from_secs(60), asking)
+        .await
+        .expect("an answer")
+        .unwrap();
+    // What was silent is closed from the other side.
+    let mut first = silent.swap_remove(0);
+    let mut greeting = Vec::new();
+    let reading = first.read_to_end(&mut greeting);
+    let ended = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    assert!(ended.is_ok(), "it is not closed");
 }

@@ -1,4 +1,5 @@
-//! A relay before a real engine: counts connections, keeps the first line of each request, and can hang.
+//! A relay before a real engine: counts connections and bytes, keeps the first line of each request,
+//! and treats requests as a rule says.
 
 use std::{
     path::Path,
@@ -6,64 +7,89 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    io::{AsyncReadExt, AsyncWriteExt, copy, sink},
     net::{UnixListener, UnixStream},
     sync::watch,
     task::JoinHandle,
 };
 
+pub const ENGINE: &str = "/var/run/docker.sock";
+
+/// What the relay does with a request.
+pub enum Treatment {
+    /// Passes it on, and the answer back.
+    Pass,
+    /// Passes it on after this time.
+    Late(Duration),
+    /// Passes it on, and keeps the answer to itself.
+    Withhold,
+    /// Takes it, and that is all.
+    Ignore,
+    /// Answers it without asking the engine.
+    Answer(String),
+    /// Passes it on; the answer names this as the engine's API version.
+    Version(String),
+}
+
+/// Says from a request's first line what is done with it.
+type Rule = Box<dyn Fn(&str) -> Treatment + Send + Sync>;
+
+#[derive(Default)]
+struct Seen {
+    open: AtomicUsize,
+    taken: AtomicUsize,
+    lines: Mutex<Vec<String>>,
+}
+
 pub struct Relay {
-    open: Arc<AtomicUsize>,
-    lines: Arc<Mutex<Vec<String>>>,
+    seen: Arc<Seen>,
     hanging: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Relay {
+    /// Passes everything on.
     pub fn start(path: &Path, engine: &'static str) -> Self {
+        Self::with(path, engine, |_| Treatment::Pass)
+    }
+
+    pub fn with(
+        path: &Path,
+        engine: &'static str,
+        rule: impl Fn(&str) -> Treatment + Send + Sync + 'static,
+    ) -> Self {
         let listener = UnixListener::bind(path).unwrap();
-        let open = Arc::new(AtomicUsize::new(0));
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (count, keep) = (Arc::clone(&open), Arc::clone(&lines));
+        let seen = Arc::new(Seen::default());
+        let rule: Arc<Rule> = Arc::new(Box::new(rule));
+        let shared = Arc::clone(&seen);
         let hanging = watch::Sender::new(false);
         let hangs = hanging.subscribe();
         let task = tokio::spawn(async move {
             loop {
-                let (mut caller, _) = listener.accept().await.unwrap();
-                let (count, keep) = (Arc::clone(&count), Arc::clone(&keep));
+                let (caller, _) = listener.accept().await.unwrap();
+                let (seen, rule) = (Arc::clone(&shared), Arc::clone(&rule));
                 let mut hangs = hangs.clone();
-                count.fetch_add(1, Ordering::SeqCst);
+                seen.open.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
-                    let _ = hangs.wait_for(|now| !now).await;
-                    let mut first = vec![0; 16 << 10];
-                    let read = caller.read(&mut first).await.unwrap_or(0);
-                    let line = String::from_utf8_lossy(&first[..read]);
-                    keep.lock()
-                        .unwrap()
-                        .push(line.lines().next().unwrap_or_default().to_owned());
-                    let mut engine = UnixStream::connect(engine).await.unwrap();
-                    if engine.write_all(&first[..read]).await.is_ok() {
-                        // The caller's end is looked for too, so that a close passes through.
-                        let mut copying =
-                            std::pin::pin!(copy_bidirectional(&mut caller, &mut engine));
-                        loop {
-                            let now = *hangs.borrow_and_update();
-                            tokio::select! {
-                                _ = &mut copying, if !now => break,
-                                changed = hangs.changed() => if changed.is_err() { break },
-                            }
+                    // Fails when either end goes away, which is what a relay is for.
+                    let mut relaying = std::pin::pin!(relay(caller, engine, &rule, &seen));
+                    loop {
+                        let now = *hangs.borrow_and_update();
+                        tokio::select! {
+                            _ = &mut relaying, if !now => break,
+                            changed = hangs.changed() => if changed.is_err() { break },
                         }
                     }
-                    count.fetch_sub(1, Ordering::SeqCst);
+                    seen.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
         Self {
-            open,
-            lines,
+            seen,
             hanging,
             task,
         }
@@ -74,12 +100,19 @@ impl Relay {
         self.hanging.send_replace(hang);
     }
 
+    /// Connections that are open now.
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::SeqCst)
+        self.seen.open.load(Ordering::SeqCst)
     }
 
+    /// Bytes of the engine's that callers took.
+    pub fn taken(&self) -> usize {
+        self.seen.taken.load(Ordering::SeqCst)
+    }
+
+    /// The first line of each request.
     pub fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
+        self.seen.lines.lock().unwrap().clone()
     }
 }
 
@@ -87,4 +120,58 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+async fn relay(
+    mut caller: UnixStream,
+    engine: &str,
+    rule: &Rule,
+    seen: &Seen,
+) -> std::io::Result<()> {
+    let mut first = vec![0; 64 << 10];
+    let read = caller.read(&mut first).await?;
+    first.truncate(read);
+    let text = String::from_utf8_lossy(&first);
+    let line = text.lines().next().unwrap_or_default().to_owned();
+    seen.lines.lock().unwrap().push(line.clone());
+    let treatment = rule(&line);
+    let (mut from_caller, mut to_caller) = caller.split();
+    match treatment {
+        Treatment::Ignore => return copy(&mut from_caller, &mut sink()).await.map(drop),
+        Treatment::Late(late) => tokio::time::sleep(late).await,
+        Treatment::Answer(answer) => return to_caller.write_all(answer.as_bytes()).await,
+        _ => {}
+    }
+    let mut engine = UnixStream::connect(engine).await?;
+    let (mut from_engine, mut to_engine) = engine.split();
+    to_engine.write_all(&first).await?;
+    let there = async {
+        copy(&mut from_caller, &mut to_engine).await?;
+        // The caller's end passes through too.
+        to_engine.shutdown().await
+    };
+    let back = async {
+        if let Treatment::Version(version) = &treatment {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(from_engine.read_u8().await?);
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let own = head.lines().find(|line| line.starts_with("Api-Version:"));
+            let head = head.replace(own.unwrap(), &format!("Api-Version: {version}"));
+            to_caller.write_all(head.as_bytes()).await?;
+        }
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let read = from_engine.read(&mut piece).await?;
+            match (read, &treatment) {
+                (0, Treatment::Withhold) => return Ok(()),
+                (0, _) => return to_caller.shutdown().await,
+                (_, Treatment::Withhold) => {}
+                _ => to_caller.write_all(&piece[..read]).await?,
+            }
+            seen.taken.fetch_add(read, Ordering::SeqCst);
+        }
+    };
+    tokio::try_join!(there, back).map(drop)
 }

@@ -20,12 +20,7 @@ const ROOTS: &[&str] = &[
 ];
 const LONGEST_FILE: usize = 400;
 /// Files that were longer when the rule came (2026-11-24): they may only shrink, and leave this list.
-const STILL_LONGER: &[(&str, usize)] = &[
-    ("crates/tunnel/src/link.rs", 466),
-    ("crates/tunnel/src/outbox.rs", 430),
-    ("crates/tunnel/src/server/call.rs", 434),
-    ("tests/it/docker_containers.rs", 491),
-];
+const STILL_LONGER: &[(&str, usize)] = &[("tests/it/docker_containers.rs", 491)];
 
 struct Source {
     path: String,

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Server,
+    ending::{CloseCode, EndReason},
     frames::OutFrame,
     handshake::{Signer, introduce},
-    link::{EndReason, Side, drive},
+    link::{Side, drive},
     outbox::Outbox,
     proto::{Heartbeat, Hello, Welcome, frame::Kind},
     socket::{Instance, Socket},
@@ -128,6 +129,10 @@ pub async fn agent_session(
         reason = driving => reason,
         never = beating => match never {},
     };
+    if matches!(&reason, EndReason::ClosedByPeer { code, .. } if *code == CloseCode::Revoked) {
+        // Nobody may go on with what runs.
+        server.inner.table.cancel_all();
+    }
     SessionEnd {
         redial_after,
         redial_spread: (welcome.redial_spread_ms > 0)

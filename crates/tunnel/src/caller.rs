@@ -19,8 +19,9 @@ use crate::{
     socket::{Instance, Socket},
 };
 
-/// People wait for a caller: it comes back sooner than an agent.
+/// People wait for a caller: it comes back sooner than an agent after a connection that was of use.
 const AFTER_A_CUT: Duration = Duration::from_millis(100);
+/// And tries more often where nobody asked it to wait.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(5);
 
 /// Reaches whom the target names (`…/client/connect?agent=NAME`, or the control plane itself without a
@@ -45,37 +46,60 @@ async fn keep_linked(inner: Arc<Inner>, target: Target, headers: DialHeaders) {
     loop {
         let wait = match dial(&target, &headers).await {
             Ok(socket) => {
-                let end = run(&inner, socket).await;
+                let (end, was_of_use) = run(&inner, socket).await;
                 tracing::debug!(%end, "the connection to the control plane ended");
                 inner.unlinked(None);
-                redial.after(Outcome::of_session(&end)).min(AFTER_A_CUT)
+                match Outcome::of_session(&end) {
+                    // A control plane that only accepts and closes sees backing off.
+                    Outcome::Cut(_) | Outcome::Failed | Outcome::Healthy(_) if was_of_use => {
+                        redial.after(Outcome::Healthy(AFTER_A_CUT))
+                    }
+                    outcome => wait(&mut redial, outcome),
+                }
             }
             Err(error) => {
                 tracing::debug!(%error, "the control plane was not reached");
                 if let Some(status) = final_status(&error) {
                     inner.refuse(status);
                 }
-                redial.after(Outcome::of_dial(&error)).min(AFTER_A_FAILURE)
+                wait(&mut redial, Outcome::of_dial(&error))
             }
         };
         tokio::time::sleep(wait).await;
     }
 }
 
-async fn run(inner: &Arc<Inner>, mut socket: Socket) -> SessionEnd {
+fn wait(redial: &mut Redial, outcome: Outcome) -> Duration {
+    let wait = redial.after(outcome);
+    match outcome {
+        Outcome::Failed | Outcome::Cut(_) | Outcome::Healthy(_) => wait.min(AFTER_A_FAILURE),
+        Outcome::Denied | Outcome::Superseded | Outcome::Asked(_) | Outcome::Goodbye { .. } => wait,
+    }
+}
+
+/// Drives a link until it ends. Also tells whether it was of use: whether anything of a call came by it.
+async fn run(inner: &Arc<Inner>, mut socket: Socket) -> (SessionEnd, bool) {
     let began = std::time::Instant::now();
     let outbox = Arc::new(Outbox::new());
     let cancel = CancellationToken::new();
+    let mut was_of_use = false;
     let reason = drive(&mut socket, &outbox, Side::Dialled, &cancel, |packet| {
-        receive(inner, &outbox, packet)
+        was_of_use |= receive(inner, &outbox, packet)?;
+        Ok(())
     })
     .await;
-    SessionEnd::new(reason, began.elapsed())
+    (SessionEnd::new(reason, began.elapsed()), was_of_use)
 }
 
-fn receive(inner: &Arc<Inner>, outbox: &Arc<Outbox>, mut packet: RawPacket) -> Result<(), String> {
+fn receive(
+    inner: &Arc<Inner>,
+    outbox: &Arc<Outbox>,
+    mut packet: RawPacket,
+) -> Result<bool, String> {
+    let mut of_calls = false;
     while let Some(frame) = packet.next_frame().map_err(|error| error.to_string())? {
         if frame.stream != 0 {
+            of_calls = true;
             inner.receive(frame)?;
         } else if let Some(Kind::Presence(presence)) =
             frame.decode().map_err(|error| error.to_string())?
@@ -83,7 +107,7 @@ fn receive(inner: &Arc<Inner>, outbox: &Arc<Outbox>, mut packet: RawPacket) -> R
             inner.linked(outbox, presence.into());
         }
     }
-    Ok(())
+    Ok(of_calls)
 }
 
 /// The status of a refusal that dialling again does not mend.
@@ -96,6 +120,11 @@ fn final_status(error: &DialError) -> Option<Status> {
         426 => Code::FailedPrecondition,
         _ => return None,
     };
+    if let Some(status) = refusal.grpc_status.as_deref()
+        && status.code() != Code::Ok
+    {
+        return Some(status.clone());
+    }
     let message = if refusal.message.is_empty() {
         format!("{error}; {}", error.mend())
     } else {

@@ -4,10 +4,11 @@
 //! them sends its command again, and both ends go on where they were.
 
 mod call;
+mod links;
 mod pump;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -15,7 +16,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -27,6 +28,7 @@ pub use crate::body::ResponseBody;
 use crate::{
     Caller, Methods,
     body::Guard,
+    budget::Budget,
     error,
     frames::{OutFrame, RawFrame},
     headers,
@@ -45,6 +47,8 @@ const WAIT_FOR_AGENT: Duration = Duration::from_secs(120);
 const WAIT_FOR_LINK: Duration = Duration::from_secs(10);
 /// Cancelled calls whose cancel is repeated over the next link, at most.
 const MAX_CANCELLED: usize = 256;
+/// How long the other end keeps a call that a cut has kept from hearing of its cancel.
+const CANCELLED_FOR: Duration = Duration::from_secs(120);
 
 /// A tower service that carries calls to whoever serves at the other end of the tunnel. Cheap to clone.
 #[derive(Clone)]
@@ -57,6 +61,7 @@ pub struct Channel {
 pub(crate) struct Inner {
     pub(crate) methods: Methods,
     pub(crate) windows: (u64, u64),
+    growth: Arc<Budget>,
     /// The link leads straight to whom the channel calls: no link means that nobody is there.
     direct: bool,
     pub(crate) tasks: TaskTracker,
@@ -70,10 +75,13 @@ struct State {
     outbox: Option<Arc<Outbox>>,
     calls: HashMap<u32, Arc<Call>>,
     next_stream: u32,
-    cancelled: Vec<Instance>,
+    /// The last cancels, which a cut may have swallowed.
+    cancelled: VecDeque<(StdInstant, Instance)>,
     /// Why there will be no link: calls fail with it at once.
     refused: Option<Status>,
     away_since: Option<StdInstant>,
+    /// The task that gives calls up which wait too long.
+    giving_up: Option<AbortHandle>,
 }
 
 impl Channel {
@@ -89,6 +97,7 @@ impl Channel {
             inner: Arc::new(Inner {
                 methods,
                 windows,
+                growth: Arc::default(),
                 direct,
                 tasks: TaskTracker::new(),
                 dropped,
@@ -97,9 +106,10 @@ impl Channel {
                     outbox: None,
                     calls: HashMap::new(),
                     next_stream: 1,
-                    cancelled: Vec::new(),
+                    cancelled: VecDeque::new(),
                     refused: None,
                     away_since: None,
+                    giving_up: None,
                 }),
             }),
         }
@@ -112,96 +122,6 @@ impl Channel {
 }
 
 impl Inner {
-    /// A link told whether whom it leads to is there.
-    pub(crate) fn linked(self: &Arc<Self>, outbox: &Arc<Outbox>, presence: Presence) {
-        if presence.connected {
-            self.attach(outbox, presence);
-        } else {
-            lock(&self.state).outbox = Some(Arc::clone(outbox));
-            self.detach(Some(presence));
-        }
-    }
-
-    /// Every open call goes on over this link.
-    fn attach(&self, outbox: &Arc<Outbox>, presence: Presence) {
-        let mut state = lock(&self.state);
-        let same_link = state
-            .outbox
-            .as_ref()
-            .is_some_and(|known| Arc::ptr_eq(known, outbox));
-        if same_link && self.presence.borrow().is_same_connection(&presence) {
-            return;
-        }
-        state.outbox = Some(Arc::clone(outbox));
-        state.refused = None;
-        state.away_since = None;
-        for id in std::mem::take(&mut state.cancelled) {
-            let stream = state.new_stream();
-            outbox.push_first(0, cancel(stream, Some(id)));
-        }
-        let calls: Vec<_> = state.calls.values().cloned().collect();
-        self.presence.send_replace(presence.clone());
-        for call in calls {
-            call.attach(outbox, &presence);
-        }
-    }
-
-    /// The link is gone. Open calls wait for the next one.
-    pub(crate) fn unlinked(self: &Arc<Self>, presence: Option<Presence>) {
-        lock(&self.state).outbox = None;
-        self.detach(presence);
-    }
-
-    fn detach(self: &Arc<Self>, presence: Option<Presence>) {
-        let mut state = lock(&self.state);
-        for call in state.calls.values() {
-            call.detach();
-        }
-        if let Some(presence) = presence {
-            self.presence.send_replace(presence);
-        }
-        let since = *state.away_since.get_or_insert_with(StdInstant::now);
-        let waiting = !state.calls.is_empty();
-        drop(state);
-        if waiting {
-            let weak = Arc::downgrade(self);
-            let dropped = self.dropped.clone();
-            self.tasks.spawn(async move {
-                let wait = tokio::time::sleep(WAIT_FOR_AGENT);
-                if dropped.run_until_cancelled(wait).await.is_some()
-                    && let Some(inner) = weak.upgrade()
-                {
-                    inner.give_up(since);
-                }
-            });
-        }
-    }
-
-    /// There will be no link: whatever waits for one fails.
-    pub(crate) fn refuse(&self, status: Status) {
-        let mut state = lock(&self.state);
-        let calls: Vec<_> = state.calls.drain().map(|(_, call)| call).collect();
-        state.refused = Some(status.clone());
-        drop(state);
-        // Wakes the calls that wait for a link.
-        self.presence.send_modify(|_| {});
-        for call in calls {
-            call.fail(status.clone());
-        }
-    }
-
-    fn give_up(&self, since: StdInstant) {
-        let mut state = lock(&self.state);
-        if state.away_since != Some(since) {
-            return;
-        }
-        let calls: Vec<_> = state.calls.drain().map(|(_, call)| call).collect();
-        drop(state);
-        for call in calls {
-            call.fail(error::call_lost());
-        }
-    }
-
     /// Takes a frame about a call.
     pub(crate) fn receive(&self, raw: RawFrame) -> Result<(), String> {
         let stream = raw.stream;
@@ -278,16 +198,16 @@ impl Inner {
         if state.calls.remove(&call.stream()).is_none() {
             return;
         }
-        let attached = call.is_attached();
-        match &state.outbox {
-            Some(outbox) if attached => {
-                outbox.reset(0, call.stream(), cancel(call.stream(), None));
-            }
-            _ if call.was_commanded() && state.cancelled.len() < MAX_CANCELLED => {
-                state.cancelled.push(call.id());
-            }
-            _ => {}
+        if !call.was_commanded() {
+            return;
         }
+        if let Some(outbox) = state.outbox.as_ref().filter(|_| call.is_attached()) {
+            outbox.reset(0, call.stream(), cancel(call.stream(), None));
+        }
+        if state.cancelled.len() >= MAX_CANCELLED {
+            state.cancelled.pop_front();
+        }
+        state.cancelled.push_back((StdInstant::now(), call.id()));
     }
 
     /// Puts a new call on the link.
@@ -384,9 +304,18 @@ impl Service<Request<Body>> for Channel {
                 .extensions
                 .get::<Caller>()
                 .map(|caller| Arc::clone(&caller.0));
-            let call = Arc::new(Call::new(path, headers, method, caller, inner.windows));
+            let growth = Arc::clone(&inner.growth);
+            let windows = inner.windows;
+            let call = Call::new(path, headers, method, caller, windows, growth);
+            let call = Arc::new(call);
             let guard = Guard::new(channel, Arc::clone(&call));
-            pump::start(&inner, &call, body).await?;
+            let starting = pump::start(&inner, &call, body);
+            match deadline {
+                None => starting.await?,
+                Some(deadline) => tokio::time::timeout_at(deadline, starting)
+                    .await
+                    .unwrap_or_else(|_| Err(error::deadline_passed()))?,
+            }
             let body = ResponseBody::new(guard, deadline);
             body.head().await
         })

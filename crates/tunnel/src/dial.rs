@@ -10,6 +10,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
+use tonic::Status;
 
 use crate::{
     SUBPROTOCOL, Target,
@@ -41,7 +42,7 @@ impl fmt::Debug for DialHeaders {
 }
 
 /// An answer of the control plane that is not the upgrade.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
@@ -51,6 +52,8 @@ pub struct Refusal {
     pub mode: Option<String>,
     /// What it said, one line.
     pub message: String,
+    /// How calls end that are refused with it, if it said so.
+    pub grpc_status: Option<Box<Status>>,
 }
 
 /// Why there is no connection. Each message says what was tried and what came back.
@@ -141,7 +144,9 @@ impl DialError {
         match self {
             Self::Resolve { .. } => "check the host's name in the URL and the DNS of this machine",
             Self::Connect { .. } => "check the URL, and that no firewall is in between",
-            Self::PublicPlaintext { .. } => "use https://, or set AGENT_ALLOW_PLAINTEXT=1",
+            Self::PublicPlaintext { .. } => {
+                "use https://, or allow it: AGENT_ALLOW_PLAINTEXT=1 for an agent, TURBOPANEL_ALLOW_PLAINTEXT=1 for `turbopanel`"
+            }
             Self::Tls { .. } => {
                 "check that the certificate is valid for the host's name in the URL"
             }
@@ -294,5 +299,6 @@ fn read_refusal(response: &Response<Option<Vec<u8>>>) -> Refusal {
             .filter(|char| !char.is_control())
             .take(200)
             .collect(),
+        grpc_status: Status::from_header_map(response.headers()).map(Box::new),
     }
 }

@@ -11,11 +11,11 @@ use prost::{
     encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint},
 };
 
-use crate::proto::{Frame, frame::Kind};
+use crate::proto::{Frame, Header, frame::Kind};
 
 const SLOT: u32 = 1;
-const FRAMES: u32 = 2;
-const STREAM: u32 = 1;
+pub(crate) const FRAMES: u32 = 2;
+pub(crate) const STREAM: u32 = 1;
 const FIRST_KIND: u32 = 2;
 const LAST_KIND: u32 = 15;
 
@@ -65,7 +65,7 @@ impl RawPacket {
             let start = self.position();
             let (tag, wire) = decode_key(&mut self.rest)?;
             if tag == FRAMES && wire == WireType::LengthDelimited {
-                let mut frame = RawFrame::parse(take_delimited(&mut self.rest)?)?;
+                let mut frame = RawFrame::parse(take_delimited(&mut self.rest)?, self.whole.len())?;
                 frame.place = start..self.position();
                 return Ok(Some(frame));
             }
@@ -98,15 +98,18 @@ pub(crate) struct RawFrame {
     /// The tag of the frame's kind; 0 when this version does not know it.
     pub(crate) kind: u32,
     pub(crate) bytes: Bytes,
+    /// The size of the whole packet, which every slice of it keeps in memory.
+    packet: usize,
 }
 
 impl RawFrame {
-    fn parse(bytes: Bytes) -> Result<Self, Malformed> {
+    fn parse(bytes: Bytes, packet: usize) -> Result<Self, Malformed> {
         let mut frame = Self {
             place: 0..0,
             stream: 0,
             kind: 0,
             bytes: bytes.clone(),
+            packet,
         };
         let mut rest = bytes;
         while rest.has_remaining() {
@@ -127,11 +130,50 @@ impl RawFrame {
 
     /// Decodes the frame. `None` when its kind is unknown.
     pub(crate) fn decode(self) -> Result<Option<Kind>, Malformed> {
-        Ok(Frame::decode(self.bytes)?.kind)
+        let mut kind = Frame::decode(self.bytes)?.kind;
+        if self.packet > PINNING
+            && let Some(kind) = &mut kind
+        {
+            unpin(kind, self.packet);
+        }
+        Ok(kind)
     }
 }
 
-fn take_delimited(buf: &mut Bytes) -> Result<Bytes, Malformed> {
+/// Packets of this size may be kept in memory by whatever little is taken out of them.
+const PINNING: usize = 4 * 1024;
+
+/// Copies what is to be kept out of a packet that consists of other things for the most part.
+fn unpin(kind: &mut Kind, packet: usize) {
+    let (body, headers): (Option<&mut Bytes>, Vec<&mut Header>) = match kind {
+        Kind::Command(command) => (
+            Some(&mut command.body),
+            command.headers.iter_mut().collect(),
+        ),
+        Kind::Data(data) => (Some(&mut data.body), Vec::new()),
+        Kind::Log(log) => (Some(&mut log.body), Vec::new()),
+        Kind::Response(response) => (
+            Some(&mut response.body),
+            response
+                .headers
+                .iter_mut()
+                .chain(&mut response.trailers)
+                .collect(),
+        ),
+        _ => (None, Vec::new()),
+    };
+    let small = |bytes: &Bytes| bytes.len() * 16 < packet;
+    for bytes in body
+        .into_iter()
+        .chain(headers.into_iter().map(|header| &mut header.value))
+    {
+        if !bytes.is_empty() && small(bytes) {
+            *bytes = Bytes::copy_from_slice(bytes);
+        }
+    }
+}
+
+pub(crate) fn take_delimited(buf: &mut Bytes) -> Result<Bytes, Malformed> {
     let len = decode_varint(buf)?;
     if len > buf.remaining() as u64 {
         return Err(Malformed);
@@ -139,7 +181,7 @@ fn take_delimited(buf: &mut Bytes) -> Result<Bytes, Malformed> {
     Ok(buf.split_to(len as usize))
 }
 
-fn skip(wire: WireType, buf: &mut Bytes) -> Result<(), Malformed> {
+pub(crate) fn skip(wire: WireType, buf: &mut Bytes) -> Result<(), Malformed> {
     let len = match wire {
         WireType::Varint => {
             decode_varint(buf)?;
@@ -183,8 +225,14 @@ impl OutFrame {
         }
     }
 
-    pub(crate) fn is_command(&self) -> bool {
-        matches!(self, Self::Made(frame) if matches!(frame.kind, Some(Kind::Command(_))))
+    /// Whether this tells of a call for the first time.
+    pub(crate) fn opens_a_call(&self) -> bool {
+        match self {
+            Self::Made(frame) => {
+                matches!(&frame.kind, Some(Kind::Command(command)) if !command.again)
+            }
+            Self::Relayed(_) => false,
+        }
     }
 }
 
@@ -249,6 +297,23 @@ mod tests {
     fn a_length_that_lies_is_told() {
         let mut packet = RawPacket::parse(Bytes::from_static(&[0x12, 0x7f, 0x08])).unwrap();
         assert_eq!(packet.next_frame().unwrap_err(), Malformed);
+    }
+
+    #[test]
+    fn a_little_of_a_packet_does_not_keep_the_packet() {
+        let log = |stream, size| {
+            let body = Bytes::from(vec![stream as u8; size]);
+            OutFrame::new(stream, Kind::Log(Log { offset: 0, body }))
+        };
+        let bytes = encode(0, &[log(1, 60_000), log(2, 10)]);
+        let range = bytes.as_ptr_range();
+        let mut packet = RawPacket::parse(bytes.clone()).unwrap();
+        let mut is_slice = || match packet.next_frame().unwrap().unwrap().decode() {
+            Ok(Some(Kind::Log(log))) => range.contains(&log.body.as_ptr()),
+            other => panic!("{other:?}"),
+        };
+        assert!(is_slice());
+        assert!(!is_slice());
     }
 
     proptest! {

@@ -10,8 +10,9 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::{
     SUBPROTOCOL,
     agent::SessionEnd,
+    ending::{CloseCode, Closing, EndReason},
     frames::{OutFrame, RawPacket, encode},
-    link::{CloseCode, Closing, EndReason, say_goodbye},
+    link::say_goodbye,
     proto::{Challenge, Hello, Welcome, frame::Kind},
     socket::{Instance, Socket},
 };
@@ -185,7 +186,7 @@ async fn send(socket: &mut Socket, kind: Kind) -> Result<(), EndReason> {
     }
 }
 
-/// Waits for the next frame of the connection. Text pings are answered meanwhile.
+/// Waits for the next frame of the connection, which is alone in its packet.
 async fn receive(socket: &mut Socket) -> Result<Kind, EndReason> {
     let violation = |error: crate::frames::Malformed| EndReason::Violation(error.to_string());
     let next = async {

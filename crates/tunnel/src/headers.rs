@@ -14,13 +14,18 @@ pub(crate) enum HeaderError {
     Invalid,
 }
 
+/// What each header counts beside its name and value, as in HTTP/2 (RFC 9113, section 6.5.2): an empty one is not free.
+const OVERHEAD: usize = 32;
+/// As many headers as calls usually have: room for them is made at once.
+const USUAL: usize = 16;
+
 /// Turns headers into frame fields.
 pub(crate) fn to_frame(headers: &HeaderMap) -> Result<Vec<Header>, HeaderError> {
     let mut size = 0;
     headers
         .iter()
         .map(|(name, value)| {
-            size += name.as_str().len() + value.len();
+            size += name.as_str().len() + value.len() + OVERHEAD;
             if size > MAX_HEADERS {
                 return Err(HeaderError::TooLarge);
             }
@@ -35,9 +40,9 @@ pub(crate) fn to_frame(headers: &HeaderMap) -> Result<Vec<Header>, HeaderError> 
 /// Turns frame fields into headers.
 pub(crate) fn from_frame(headers: Vec<Header>) -> Result<HeaderMap, HeaderError> {
     let mut size = 0;
-    let mut map = HeaderMap::with_capacity(headers.len());
+    let mut map = HeaderMap::with_capacity(headers.len().min(USUAL));
     for Header { name, value } in headers {
-        size += name.len() + value.len();
+        size += name.len() + value.len() + OVERHEAD;
         if size > MAX_HEADERS {
             return Err(HeaderError::TooLarge);
         }
@@ -47,4 +52,26 @@ pub(crate) fn from_frame(headers: Vec<Header>) -> Result<HeaderMap, HeaderError>
             .map_err(|_| HeaderError::TooLarge)?;
     }
     Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_headers_is_taken_or_refused() {
+        let header = |name: &str| Header {
+            name: name.to_owned(),
+            value: Bytes::new(),
+        };
+        let many = |count| vec![header("x"); count];
+        assert_eq!(from_frame(many(400)).unwrap().len(), 400);
+        for count in [1_000, 30_000, 400_000] {
+            assert_eq!(from_frame(many(count)).unwrap_err(), HeaderError::TooLarge);
+        }
+        assert_eq!(
+            from_frame(vec![header("")]).unwrap_err(),
+            HeaderError::Invalid
+        );
+    }
 }

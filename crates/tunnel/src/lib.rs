@@ -28,15 +28,19 @@
 
 mod agent;
 mod body;
+mod budget;
 mod caller;
 mod channel;
 mod dial;
+mod ending;
 mod error;
+mod first_bytes;
 mod flow;
 mod frames;
 mod handshake;
 mod headers;
 mod link;
+mod liveness;
 mod methods;
 mod outbox;
 mod presence;
@@ -65,9 +69,11 @@ pub use agent::{AgentHello, SessionEnd, agent_session};
 pub use caller::connect_caller;
 pub use channel::{Channel, ResponseBody};
 pub use dial::{DialError, DialHeaders, Refusal, dial};
+pub use ending::{CloseCode, EndReason};
 pub use error::status;
+pub use first_bytes::FirstBytes;
 pub use handshake::{Greeted, PlaneHello, Signer, Verify, greet_agent, signed_bytes};
-pub use link::{CloseCode, EndReason};
+
 pub use methods::{Method, Methods};
 pub use presence::Presence;
 pub use redial::{Outcome, Redial};

@@ -4,11 +4,10 @@
 //! it cannot write stays in the outbox, where credit bounds it.
 
 use std::{
-    fmt,
     future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,150 +20,19 @@ use tokio_tungstenite::tungstenite::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    ending::{CloseCode, Closing, EndReason},
     frames::{self, RawPacket},
+    liveness::Liveness,
     outbox::{Next, Outbox},
-    socket::{Instance, Socket},
+    socket::Socket,
 };
 
-/// The dialling end sends `ping` this often, give or take a tenth.
-const PING_EVERY: Duration = Duration::from_secs(15);
-/// Without a byte for so long after a ping, the link is dead.
-const PONG_WITHIN: Duration = Duration::from_secs(8);
-/// The answering end takes the link for dead after so long without a byte.
-const SILENT_FOR: Duration = Duration::from_secs(25);
-/// How often the dialling end looks whether the machine was asleep.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the peer may take to answer a close frame.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// Messages read before other tasks get a turn.
 const READ_BURST: usize = 32;
 /// Bytes written before other tasks get a turn.
 const WRITE_BURST: usize = 8;
-
-/// Why the accepting end closed, as WebSocket close codes (RFC 6455, section 7.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseCode {
-    /// 1000: all is done.
-    Done,
-    /// 1001: the process stops.
-    GoingAway,
-    /// 1002: the peer broke the protocol.
-    Protocol,
-    /// 4401: the token is not accepted.
-    Unauthenticated,
-    /// 4403: the token or the agent was revoked.
-    Revoked,
-    /// 4408: the peer's greeting came too late.
-    TooLate,
-    /// 4409: a newer connection has taken this one's place.
-    Superseded,
-    /// 4426: the peer speaks another protocol.
-    WrongProtocol,
-    /// 4429: too much at once.
-    Overloaded,
-    /// Any other code.
-    Other(u16),
-}
-
-impl From<CloseCode> for u16 {
-    fn from(code: CloseCode) -> Self {
-        match code {
-            CloseCode::Done => 1000,
-            CloseCode::GoingAway => 1001,
-            CloseCode::Protocol => 1002,
-            CloseCode::Unauthenticated => 4401,
-            CloseCode::Revoked => 4403,
-            CloseCode::TooLate => 4408,
-            CloseCode::Superseded => 4409,
-            CloseCode::WrongProtocol => 4426,
-            CloseCode::Overloaded => 4429,
-            CloseCode::Other(code) => code,
-        }
-    }
-}
-
-impl From<u16> for CloseCode {
-    fn from(code: u16) -> Self {
-        match code {
-            1000 => Self::Done,
-            1001 => Self::GoingAway,
-            1002 => Self::Protocol,
-            4401 => Self::Unauthenticated,
-            4403 => Self::Revoked,
-            4408 => Self::TooLate,
-            4409 => Self::Superseded,
-            4426 => Self::WrongProtocol,
-            4429 => Self::Overloaded,
-            code => Self::Other(code),
-        }
-    }
-}
-
-/// How this end wants to close.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Closing {
-    pub(crate) code: CloseCode,
-    pub(crate) reason: String,
-}
-
-impl Closing {
-    pub(crate) fn new(code: CloseCode, reason: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason: reason.into(),
-        }
-    }
-}
-
-/// Why a link ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// The peer closed it.
-    ClosedByPeer {
-        /// With this code.
-        code: CloseCode,
-        /// And this sentence.
-        reason: String,
-    },
-    /// This end closed it.
-    ClosedHere {
-        /// With this code.
-        code: CloseCode,
-        /// And this sentence.
-        reason: String,
-    },
-    /// The connection broke.
-    Cut(String),
-    /// The peer has not sent a byte for too long.
-    Silent,
-    /// The peer broke the protocol.
-    Violation(String),
-    /// A step of the greeting took too long.
-    GreetingTooLate,
-}
-
-impl fmt::Display for EndReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ClosedByPeer { code, reason } => {
-                write!(
-                    f,
-                    "the peer closed the connection (code {}",
-                    u16::from(*code)
-                )?;
-                match reason.as_str() {
-                    "" => write!(f, ")"),
-                    reason => write!(f, ": {reason})"),
-                }
-            }
-            Self::ClosedHere { reason, .. } => write!(f, "closed here: {reason}"),
-            Self::Cut(error) => write!(f, "the connection broke: {error}"),
-            Self::Silent => write!(f, "the peer was silent for too long"),
-            Self::Violation(what) => write!(f, "the peer broke the protocol: {what}"),
-            Self::GreetingTooLate => write!(f, "the peer's greeting did not come within 10 s"),
-        }
-    }
-}
 
 /// Which end of the WebSocket this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +56,7 @@ pub(crate) async fn drive(
         flushing: false,
         pong_due: false,
         liveness: Liveness::new(side, socket.ws.get_ref().read()),
+        closing: None,
         timer: Box::pin(sleep_until(Instant::now())),
         socket,
     };
@@ -254,6 +123,8 @@ struct Driver<'a, F> {
     flushing: bool,
     pong_due: bool,
     liveness: Liveness,
+    /// This end closes, and does not wait beyond this moment for what is still to be written.
+    closing: Option<(Instant, Closing)>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -261,9 +132,19 @@ impl<F: FnMut(RawPacket) -> Result<(), String>> Driver<'_, F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stopped> {
         self.outbox.register(cx.waker());
         let mut again = false;
-        match self.poll_read(cx) {
-            Ok(more) => again |= more,
-            Err(reason) => return Poll::Ready(Stopped::Ended(reason)),
+        if self.closing.is_none()
+            && let Some(closing) = self.outbox.is_closing()
+        {
+            let latest = Instant::now() + CLOSE_WITHIN;
+            self.closing = Some((latest, closing));
+            self.timer.as_mut().reset(latest);
+        }
+        // A peer that is being sent away is not served any more.
+        if self.closing.is_none() {
+            match self.poll_read(cx) {
+                Ok(more) => again |= more,
+                Err(reason) => return Poll::Ready(Stopped::Ended(reason)),
+            }
         }
         match self.poll_time(cx) {
             Ok(()) => {}
@@ -327,6 +208,15 @@ impl<F: FnMut(RawPacket) -> Result<(), String>> Driver<'_, F> {
     /// Looks at the clock.
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Result<(), EndReason> {
         while self.timer.as_mut().poll(cx).is_ready() {
+            if let Some((latest, closing)) = &self.closing {
+                if Instant::now() >= *latest {
+                    // The peer takes nothing, not even the close frame.
+                    let Closing { code, reason } = closing.clone();
+                    return Err(EndReason::ClosedHere { code, reason });
+                }
+                self.timer.as_mut().reset(*latest);
+                continue;
+            }
             let next = self.liveness.tick()?;
             self.timer.as_mut().reset(next);
         }
@@ -375,92 +265,4 @@ fn ended_by(error: &tungstenite::Error) -> EndReason {
         }
         other => EndReason::Cut(other.to_string()),
     }
-}
-
-/// Knows when to ping, and when the peer has been silent for too long.
-struct Liveness {
-    side: Side,
-    read: u64,
-    last_heard: Instant,
-    next_ping: Instant,
-    ping_due: bool,
-    pinged: Option<Instant>,
-    looked: (Instant, SystemTime),
-}
-
-impl Liveness {
-    fn new(side: Side, read: u64) -> Self {
-        let now = Instant::now();
-        Self {
-            side,
-            read,
-            last_heard: now,
-            next_ping: now,
-            ping_due: false,
-            pinged: None,
-            looked: (now, SystemTime::now()),
-        }
-    }
-
-    fn heard(&mut self, read: u64) {
-        if read != self.read {
-            self.read = read;
-            self.last_heard = Instant::now();
-        }
-    }
-
-    /// A pong arrived: how long it took.
-    fn ponged(&mut self) -> Option<Duration> {
-        self.pinged.take().map(|pinged| pinged.elapsed())
-    }
-
-    fn take_ping(&mut self) -> bool {
-        let due = std::mem::take(&mut self.ping_due);
-        if due {
-            self.pinged = Some(Instant::now());
-        }
-        due
-    }
-
-    /// Answers with the next moment to look again.
-    fn tick(&mut self) -> Result<Instant, EndReason> {
-        let now = Instant::now();
-        if self.side == Side::Answered {
-            let dead = self.last_heard + SILENT_FOR;
-            return if now >= dead {
-                Err(EndReason::Silent)
-            } else {
-                Ok(dead)
-            };
-        }
-        if let Some(pinged) = self.pinged {
-            if self.last_heard >= pinged {
-                self.pinged = None;
-            } else if now >= pinged + PONG_WITHIN {
-                return Err(EndReason::Silent);
-            }
-        }
-        if now >= self.next_ping || self.slept(now) {
-            self.ping_due = true;
-            self.next_ping = now + jittered(PING_EVERY);
-        }
-        let dead = self
-            .pinged
-            .map_or(now + PONG_WITHIN, |pinged| pinged + PONG_WITHIN);
-        Ok(self.next_ping.min(dead).min(now + LOOK_EVERY))
-    }
-
-    /// The wall clock ran far ahead of the monotonic one: the machine was asleep.
-    fn slept(&mut self, now: Instant) -> bool {
-        let wall = SystemTime::now();
-        let (last, last_wall) = std::mem::replace(&mut self.looked, (now, wall));
-        let walled = wall.duration_since(last_wall).unwrap_or_default();
-        walled > now.duration_since(last) + LOOK_EVERY
-    }
-}
-
-/// Give or take a tenth.
-fn jittered(duration: Duration) -> Duration {
-    let random = f64::from(Instance::random().as_bytes()[0]) / 255.0;
-    duration.mul_f64(0.9 + 0.2 * random)
 }

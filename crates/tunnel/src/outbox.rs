@@ -5,8 +5,9 @@
 //! one call keeps its order. How much is queued is bounded by the calls' credit, and for relayed
 //! frames by [`MAX_RELAYED`].
 
+mod schedule;
+
 use std::{
-    collections::{HashMap, VecDeque},
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -17,14 +18,29 @@ use std::{
 
 use atomic_waker::AtomicWaker;
 
-use crate::{MAX_BODY_FRAME, frames::OutFrame, link::Closing, proto::CallClass, sync::lock};
+use schedule::State;
 
-/// What a call may send in one turn.
-const QUANTUM: usize = 32 * 1024;
+use crate::{
+    MAX_BODY_FRAME,
+    ending::{CloseCode, Closing},
+    frames::OutFrame,
+    proto::CallClass,
+    sync::lock,
+};
+
 /// A packet is not filled further than this: what comes next may be more urgent.
 const PACKET: usize = MAX_BODY_FRAME;
-/// What a relay queues for one slot, at most. A peer that keeps to its credit never gets there.
-const MAX_RELAYED: usize = 8 * 1024 * 1024;
+/// When so much of one call is queued, its handler waits ...
+const ENOUGH: usize = 2 * MAX_BODY_FRAME;
+/// ... until no more than this is left.
+const LITTLE: usize = MAX_BODY_FRAME;
+/// What a relay queues for one slot, at most. A peer that keeps to its credit does not get there: its
+/// windows grow by 16 MiB in all.
+const MAX_RELAYED: usize = 32 * 1024 * 1024;
+/// What a queued frame costs beside its bytes.
+const OVERHEAD: usize = 64;
+/// Credits, resets and frames of the connection that wait, at most. A peer that reads never gets there.
+const MAX_FIRST: usize = 16 * 1024;
 
 /// The peer of a relayed link takes less than it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,27 +52,6 @@ pub(crate) struct Outbox {
     waker: AtomicWaker,
     /// The shortest round trip seen lately, in nanoseconds.
     round_trip: AtomicU64,
-}
-
-type Key = (u32, u32);
-
-#[derive(Default)]
-struct State {
-    first: VecDeque<(u32, OutFrame)>,
-    /// Sent with the next packet of the slot, never alone.
-    riders: VecDeque<(u32, OutFrame)>,
-    flows: HashMap<Key, Flow>,
-    interactive: VecDeque<Key>,
-    bulk: VecDeque<Key>,
-    relayed: HashMap<u32, usize>,
-    closing: Option<Closing>,
-    closed: bool,
-}
-
-struct Flow {
-    class: CallClass,
-    queue: VecDeque<OutFrame>,
-    deficit: usize,
 }
 
 /// What the link does next.
@@ -101,6 +96,9 @@ impl Outbox {
         let mut state = lock(&self.state);
         if !state.closed {
             state.first.push_back((slot, frame));
+            if state.first.len() > MAX_FIRST {
+                state.closing.get_or_insert_with(overloaded);
+            }
             drop(state);
             self.waker.wake();
         }
@@ -146,7 +144,7 @@ impl Outbox {
             return Ok(());
         }
         let queued = state.relayed.entry(slot).or_default();
-        *queued += frame.encoded_len();
+        *queued += frame.encoded_len() + OVERHEAD;
         if *queued > MAX_RELAYED {
             return Err(Overflow);
         }
@@ -162,11 +160,11 @@ impl Outbox {
         if state.closed {
             return;
         }
-        let untold = state
-            .flows
-            .get_mut(&(slot, stream))
-            .map(|flow| std::mem::take(&mut flow.queue))
-            .is_some_and(|queue| queue.front().is_some_and(OutFrame::is_command));
+        let untold = state.flows.get_mut(&(slot, stream)).is_some_and(|flow| {
+            let untold = flow.queue.front().is_some_and(OutFrame::opens_a_call);
+            flow.clear();
+            untold
+        });
         if !untold {
             state.first.push_back((slot, last));
         }
@@ -174,15 +172,38 @@ impl Outbox {
         self.waker.wake();
     }
 
+    /// Tells whether the link asks for more of a call; if not, wakes when it does.
+    pub(crate) fn has_room(&self, slot: u32, stream: u32, waker: &Waker) -> bool {
+        match lock(&self.state).flows.get_mut(&(slot, stream)) {
+            Some(flow) if flow.queued >= ENOUGH => {
+                flow.waiting = Some(waker.clone());
+                false
+            }
+            Some(_) | None => true,
+        }
+    }
+
+    /// Drops what is queued for a call: it goes on elsewhere, or nobody wants it.
+    pub(crate) fn clear_call(&self, slot: u32, stream: u32) {
+        if let Some(flow) = lock(&self.state).flows.get_mut(&(slot, stream)) {
+            flow.clear();
+        }
+    }
+
     /// Drops everything that is queued for a slot: its caller is gone.
     pub(crate) fn clear_slot(&self, slot: u32) {
         let mut state = lock(&self.state);
         for (_, flow) in state.flows.iter_mut().filter(|(key, _)| key.0 == slot) {
-            flow.queue.clear();
+            flow.clear();
         }
         state.first.retain(|(at, _)| *at != slot);
         state.riders.retain(|(at, _)| *at != slot);
         state.relayed.remove(&slot);
+    }
+
+    /// Tells whether the link was asked to end.
+    pub(crate) fn is_closing(&self) -> Option<Closing> {
+        lock(&self.state).closing.clone()
     }
 
     /// Asks the link to end with a close frame, after what is in `first`.
@@ -198,6 +219,9 @@ impl Outbox {
     /// The link is gone: nothing is taken any more.
     pub(crate) fn shut(&self) {
         let mut state = lock(&self.state);
+        for flow in state.flows.values_mut() {
+            flow.wake();
+        }
         *state = State {
             closed: true,
             ..State::default()
@@ -229,200 +253,10 @@ impl Outbox {
     }
 }
 
-impl State {
-    fn queue(&mut self, key: Key, class: CallClass, frame: OutFrame) {
-        let flow = self.flows.entry(key).or_insert_with(|| Flow {
-            class,
-            queue: VecDeque::new(),
-            deficit: 0,
-        });
-        if flow.queue.is_empty() && flow.deficit == 0 {
-            flow.deficit = QUANTUM;
-            flow.class = class;
-            match class {
-                CallClass::Bulk => self.bulk.push_back(key),
-                CallClass::Interactive | CallClass::Unspecified => self.interactive.push_back(key),
-            }
-        }
-        flow.queue.push_back(frame);
-    }
-
-    /// Begins a packet with whatever is most urgent.
-    fn first_packet(&mut self) -> Option<(u32, Vec<OutFrame>, usize)> {
-        if let Some((slot, frame)) = self.first.pop_front() {
-            let mut size = frame.encoded_len();
-            let mut frames = vec![frame];
-            while size < PACKET && self.first.front().is_some_and(|(next, _)| *next == slot) {
-                if let Some((_, frame)) = self.first.pop_front() {
-                    size += frame.encoded_len();
-                    frames.push(frame);
-                }
-            }
-            return Some((slot, frames, size));
-        }
-        if self.closing.is_some() {
-            return None;
-        }
-        loop {
-            let (slot, _) = *self.interactive.front().or_else(|| self.bulk.front())?;
-            if let Some(frame) = self.next_of(slot) {
-                let size = frame.encoded_len();
-                return Some((slot, vec![frame], size));
-            }
-        }
-    }
-
-    /// Takes the next call frame in turn, if it is of this slot.
-    fn next_of(&mut self, slot: u32) -> Option<OutFrame> {
-        loop {
-            let bulk = self.interactive.is_empty();
-            let ring = if bulk {
-                &mut self.bulk
-            } else {
-                &mut self.interactive
-            };
-            let key = *ring.front()?;
-            if key.0 != slot {
-                return None;
-            }
-            let Some(flow) = self.flows.get_mut(&key) else {
-                ring.pop_front();
-                continue;
-            };
-            let Some(frame) = flow.queue.pop_front() else {
-                ring.pop_front();
-                self.flows.remove(&key);
-                continue;
-            };
-            let size = frame.encoded_len();
-            if let Some(queued) = self.relayed.get_mut(&slot) {
-                *queued = queued.saturating_sub(size);
-                if *queued == 0 {
-                    self.relayed.remove(&slot);
-                }
-            }
-            if flow.queue.is_empty() {
-                ring.pop_front();
-                self.flows.remove(&key);
-            } else if size >= flow.deficit {
-                // Its turn is over; the next one begins with what it did not use.
-                flow.deficit = QUANTUM;
-                ring.rotate_left(1);
-            } else {
-                flow.deficit -= size;
-            }
-            return Some(frame);
-        }
-    }
-
-    fn ride(&mut self, slot: u32, frames: &mut Vec<OutFrame>) {
-        if !self.riders.is_empty() {
-            let (mine, others) = std::mem::take(&mut self.riders)
-                .into_iter()
-                .partition(|(rider, _)| *rider == slot);
-            self.riders = others;
-            let mine: VecDeque<(u32, OutFrame)> = mine;
-            frames.extend(mine.into_iter().map(|(_, frame)| frame));
-        }
-    }
+/// Ends a link whose peer asks for more than it takes.
+pub(crate) fn overloaded() -> Closing {
+    Closing::new(CloseCode::Overloaded, "too much is queued for this link")
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::proto::{Credit, Data, Done, frame::Kind};
-
-    fn data(stream: u32, size: usize) -> OutFrame {
-        OutFrame::new(
-            stream,
-            Kind::Data(Data {
-                offset: 0,
-                body: Bytes::from(vec![0; size]),
-                end: false,
-            }),
-        )
-    }
-
-    fn streams(outbox: &Outbox) -> Vec<Vec<u32>> {
-        let mut packets = Vec::new();
-        while let Next::Packet { frames, .. } = outbox.next() {
-            packets.push(frames.iter().map(stream).collect());
-        }
-        packets
-    }
-
-    fn stream(frame: &OutFrame) -> u32 {
-        match frame {
-            OutFrame::Made(frame) => frame.stream,
-            OutFrame::Relayed(_) => 0,
-        }
-    }
-
-    #[test]
-    fn interactive_passes_bulk() {
-        let outbox = Outbox::new();
-        for _ in 0..4 {
-            outbox.push(0, 1, CallClass::Bulk, [data(1, 60_000)]);
-        }
-        outbox.push(0, 2, CallClass::Interactive, [data(2, 10)]);
-        let order = streams(&outbox);
-        assert_eq!(order.first().unwrap().first(), Some(&2));
-        assert_eq!(order.concat().iter().filter(|s| **s == 1).count(), 4);
-    }
-
-    #[test]
-    fn calls_of_one_class_take_turns() {
-        let outbox = Outbox::new();
-        for stream in [1, 2] {
-            outbox.push(
-                0,
-                stream,
-                CallClass::Bulk,
-                (0..20).map(|_| data(stream, 8_000)),
-            );
-        }
-        let order = streams(&outbox).concat();
-        let first_half = order.iter().take(20).filter(|s| **s == 1).count();
-        assert!((8..=12).contains(&first_half), "{order:?}");
-    }
-
-    #[test]
-    fn riders_wait_for_a_packet_of_their_slot() {
-        let outbox = Outbox::new();
-        outbox.push_rider(3, OutFrame::new(1, Kind::Done(Done {})));
-        assert!(matches!(outbox.next(), Next::Nothing));
-        outbox.push_first(4, OutFrame::new(9, Kind::Credit(Credit::default())));
-        outbox.push_first(3, OutFrame::new(2, Kind::Credit(Credit::default())));
-        assert_eq!(streams(&outbox), [vec![9], vec![2, 1]]);
-    }
-
-    #[test]
-    fn a_call_that_was_never_told_of_needs_no_reset() {
-        let outbox = Outbox::new();
-        let command = OutFrame::new(1, Kind::Command(Default::default()));
-        outbox.push(0, 1, CallClass::Interactive, [command]);
-        outbox.reset(0, 1, OutFrame::new(1, Kind::Reset(Default::default())));
-        assert!(matches!(outbox.next(), Next::Nothing));
-        outbox.push(0, 2, CallClass::Interactive, [data(2, 1)]);
-        outbox.reset(0, 2, OutFrame::new(2, Kind::Reset(Default::default())));
-        assert_eq!(streams(&outbox), [vec![2]]);
-    }
-
-    #[test]
-    fn what_is_relayed_is_bounded() {
-        let outbox = Outbox::new();
-        let frame = OutFrame::Relayed(Bytes::from(vec![0; 1024 * 1024]));
-        let pushed = (0..20)
-            .take_while(|_| {
-                outbox
-                    .push_relayed(1, 1, CallClass::Bulk, frame.clone())
-                    .is_ok()
-            })
-            .count();
-        assert_eq!(pushed, 8);
-        while let Next::Packet { .. } = outbox.next() {}
-        assert_eq!(outbox.push_relayed(1, 1, CallClass::Bulk, frame), Ok(()));
-    }
-}
+mod tests;

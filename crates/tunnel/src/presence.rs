@@ -48,6 +48,11 @@ impl Presence {
             && self.dial == other.dial
     }
 
+    /// Whether this is a later connection of the same instance.
+    pub(crate) fn is_later(&self, other: &Self) -> bool {
+        self.instance.is_some() && self.instance == other.instance && self.dial > other.dial
+    }
+
     pub(crate) fn instance_bytes(&self) -> Bytes {
         self.instance
             .map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     DialError, SessionEnd,
-    link::{CloseCode, EndReason},
+    ending::{CloseCode, EndReason},
 };
 
 const SHORTEST: Duration = Duration::from_millis(250);
@@ -16,6 +16,8 @@ const SPREAD: Duration = Duration::from_secs(3);
 const OBEYED: Duration = Duration::from_secs(300);
 const DENIED_FIRST: Duration = Duration::from_secs(30);
 const DENIED_LONGEST: Duration = Duration::from_secs(900);
+/// Failures that a cut leaves counted at most.
+const AFTER_A_CUT: u32 = 2;
 const SUPERSEDED: Duration = Duration::from_secs(60);
 
 /// How the last attempt ended, as far as the next one depends on it.
@@ -27,8 +29,16 @@ pub enum Outcome {
     Denied,
     /// Another agent with this identity has taken the place.
     Superseded,
-    /// The other side said how long to wait.
+    /// A refusal said how long to wait.
     Asked(Duration),
+    /// The other side stops, and said in good order how long to wait; redials are spread over the
+    /// time after that.
+    Goodbye {
+        /// How long.
+        wait: Duration,
+        /// Over how long.
+        spread: Duration,
+    },
     /// A healthy session ended; redials are spread over this time.
     Healthy(Duration),
     /// A session that had been welcomed was cut from without, soon: the network is to blame, so the
@@ -63,10 +73,10 @@ impl Outcome {
             | EndReason::Violation(_)
             | EndReason::GreetingTooLate => {}
         }
+        let spread = end.redial_spread.unwrap_or(SPREAD).min(OBEYED);
         if let Some(wait) = end.redial_after.filter(|wait| !wait.is_zero()) {
-            return Self::Asked(wait);
+            return Self::Goodbye { wait, spread };
         }
-        let spread = end.redial_spread.unwrap_or(SPREAD);
         match end.reason {
             _ if !end.welcomed => Self::Failed,
             _ if end.lived >= HEALTHY => Self::Healthy(spread),
@@ -109,6 +119,8 @@ impl Redial {
             Outcome::Cut(spread) => {
                 self.denials = 0;
                 let ceiling = self.ceiling().min(spread.max(SHORTEST));
+                // Somebody was there: what fails from now on is a new outage.
+                self.failures = self.failures.min(AFTER_A_CUT);
                 self.between(SHORTEST, ceiling)
             }
             Outcome::Denied => {
@@ -120,6 +132,11 @@ impl Redial {
             Outcome::Asked(wait) => {
                 let wait = wait.min(OBEYED);
                 self.between(wait, wait + SPREAD)
+            }
+            Outcome::Goodbye { wait, spread } => {
+                (self.failures, self.denials) = (0, 0);
+                let wait = wait.min(OBEYED);
+                self.between(wait, wait + spread)
             }
         }
     }
@@ -193,6 +210,26 @@ mod tests {
         }
     }
 
+    /// A control plane that restarts is away for a moment. However often it does, that is short.
+    #[test]
+    fn outages_do_not_add_up() {
+        let goodbye = Outcome::Goodbye {
+            wait: Duration::from_secs(1),
+            spread: SPREAD,
+        };
+        for (end, longest) in [(Outcome::Cut(SPREAD), 4.0), (goodbye, 1.0)] {
+            let mut redial = Redial::new(13);
+            for _ in 0..10 {
+                redial.after(Outcome::Failed);
+            }
+            for _ in 0..100 {
+                redial.after(end);
+                let wait = seconds(&mut redial, Outcome::Failed);
+                assert!(wait <= longest, "{wait} after {end:?}");
+            }
+        }
+    }
+
     #[test]
     fn refused_credentials_wait_long_and_never_give_up() {
         let mut redial = Redial::new(9);
@@ -224,5 +261,27 @@ mod tests {
         let wait = seconds(&mut redial, Outcome::Asked(Duration::from_secs(9999)));
         assert!((300.0..=303.0).contains(&wait));
         assert!(seconds(&mut redial, Outcome::Superseded) >= 60.0);
+    }
+
+    /// C3: a control plane that stops in order says goodbye to its whole fleet at once.
+    #[test]
+    fn a_fleet_is_spread_after_a_goodbye() {
+        let end = SessionEnd {
+            reason: EndReason::ClosedByPeer {
+                code: CloseCode::GoingAway,
+                reason: String::new(),
+            },
+            lived: Duration::from_secs(5),
+            welcomed: true,
+            redial_after: Some(Duration::from_secs(1)),
+            redial_spread: Some(Duration::from_secs(10)),
+        };
+        let mut buckets = [0; 10];
+        for agent in 1..=1000u64 {
+            let mut redial = Redial::new(agent.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            let wait = seconds(&mut redial, Outcome::of_session(&end)) - 1.0;
+            buckets[(wait as usize).min(9)] += 1;
+        }
+        assert!(buckets.iter().all(|count| *count <= 150), "{buckets:?}");
     }
 }

@@ -4,27 +4,29 @@
 //! The relay keeps no call: it knows which slot is which caller's link, sets the slot, names the caller in
 //! each command, and drops frames of the connection that a caller sends.
 
+mod packets;
+
 use std::{
     collections::HashMap,
-    ops::Range,
     sync::{Arc, Mutex},
     time::{Instant, SystemTime},
 };
 
-use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use packets::{class, refuse, relay_all, stamp};
 
 use crate::{
     Channel, FIRST_WINDOW, Methods, Settings,
     agent::SessionEnd,
-    frames::{COMMAND, LOG, OutFrame, RawFrame, RawPacket},
+    ending::{CloseCode, Closing, EndReason},
+    frames::{COMMAND, OutFrame, RawPacket},
     handshake::Greeted,
-    link::{CloseCode, Closing, EndReason, Side, drive},
+    link::{Side, drive, say_goodbye},
     outbox::Outbox,
     presence::Presence,
-    proto::{self, CallClass, Detach, Reset, ResetCode, frame::Kind},
-    server::overloaded,
+    proto::{self, Detach, frame::Kind},
     socket::{Instance, Socket},
     sync::lock,
 };
@@ -128,17 +130,40 @@ impl Remote {
             },
             last_seen: Some(SystemTime::now()),
         };
-        self.connect(&outbox, presence);
+        if !self.connect(&outbox, presence) {
+            let stale = "a later dial of this agent is connected already";
+            let closing = Closing::new(CloseCode::Superseded, stale);
+            let (code, reason) = (closing.code, closing.reason.clone());
+            say_goodbye(&mut socket, closing).await;
+            return SessionEnd::new(EndReason::ClosedHere { code, reason }, began.elapsed());
+        }
+        // Also when this future is dropped before the link has ended.
+        let here = Here {
+            remote: self,
+            outbox: &outbox,
+        };
         let reason = drive(&mut socket, &outbox, Side::Answered, &cancel, |packet| {
             self.take_from_agent(&outbox, packet)
         })
         .await;
-        self.cut(&outbox);
+        drop(here);
         SessionEnd::new(reason, began.elapsed())
     }
 
-    fn connect(&self, outbox: &Arc<Outbox>, presence: Presence) {
+    /// Takes the place of an earlier connection; false when this one is the earlier.
+    fn connect(&self, outbox: &Arc<Outbox>, presence: Presence) -> bool {
         let mut state = lock(&self.inner.state);
+        if state.agent.is_some()
+            && self
+                .inner
+                .channel
+                .inner
+                .presence
+                .borrow()
+                .is_later(&presence)
+        {
+            return false;
+        }
         let older = state.agent.replace(Arc::clone(outbox));
         state.heartbeat = None;
         for caller in state.callers.values() {
@@ -152,6 +177,7 @@ impl Remote {
                 "a newer connection of this agent has taken this one's place",
             ));
         }
+        true
     }
 
     fn cut(&self, outbox: &Arc<Outbox>) {
@@ -227,10 +253,22 @@ impl Remote {
         .await
     }
 
+    /// Has the agent cancel every call of a principal, those included whose link is gone. Links of
+    /// the principal that are still open can make new ones: end them first.
+    pub fn revoke_caller(&self, caller: &str) {
+        let mut state = lock(&self.inner.state);
+        // Of a slot of its own: an agent that does not know `revoked` has nothing to detach there.
+        let slot = state.new_slot();
+        if let Some(agent) = &state.agent {
+            let revoked = caller.to_owned();
+            let detach = Kind::Detach(Detach { revoked });
+            agent.push_first(slot, OutFrame::new(0, detach));
+        }
+    }
+
     fn join(&self, outbox: &Arc<Outbox>) -> u32 {
         let mut state = lock(&self.inner.state);
-        state.last_slot = state.last_slot.checked_add(1).unwrap_or(1);
-        let slot = state.last_slot;
+        let slot = state.new_slot();
         state.callers.insert(slot, Arc::clone(outbox));
         outbox.push_first(0, self.inner.channel.inner.presence.borrow().to_frame());
         slot
@@ -254,11 +292,13 @@ impl Remote {
                 }
                 continue;
             };
-            let (stream, class) = (frame.stream, class(&frame));
+            let (stream, class, place) = (frame.stream, class(&frame), frame.place.clone());
             let frame = if frame.kind == COMMAND {
-                stamp(frame, caller)?
+                stamp(&frame, caller).map_err(|error| error.to_string())?
             } else {
-                OutFrame::Relayed(packet.part(frame.place))
+                // What is no frame ends the link of who wrote it, not the agent's.
+                frame.decode().map_err(|error| error.to_string())?;
+                OutFrame::Relayed(packet.part(place))
             };
             if agent.push_relayed(slot, stream, class, frame).is_err() {
                 return Err("more is queued for the agent than its credit allows".to_owned());
@@ -268,11 +308,31 @@ impl Remote {
     }
 }
 
+impl State {
+    fn new_slot(&mut self) -> u32 {
+        self.last_slot = self.last_slot.checked_add(1).unwrap_or(1);
+        self.last_slot
+    }
+}
+
 impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Remote")
             .field("agent", &self.inner.agent)
             .finish_non_exhaustive()
+    }
+}
+
+/// Takes the agent's link out of the relay.
+struct Here<'a> {
+    remote: &'a Remote,
+    outbox: &'a Arc<Outbox>,
+}
+
+impl Drop for Here<'_> {
+    fn drop(&mut self) {
+        self.outbox.shut();
+        self.remote.cut(self.outbox);
     }
 }
 
@@ -288,73 +348,8 @@ impl Drop for Leaves<'_> {
         state.callers.remove(&self.slot);
         if let Some(agent) = &state.agent {
             agent.clear_slot(self.slot);
-            agent.push_first(self.slot, OutFrame::new(0, Kind::Detach(Detach {})));
+            let detach = Kind::Detach(Detach::default());
+            agent.push_first(self.slot, OutFrame::new(0, detach));
         }
     }
-}
-
-fn class(frame: &RawFrame) -> CallClass {
-    if frame.kind == LOG {
-        CallClass::Bulk
-    } else {
-        CallClass::Interactive
-    }
-}
-
-/// Relays an agent's packet to the caller whose it is. Frames of one call that stand side by side stay together.
-fn relay_all(caller: &Outbox, mut packet: RawPacket) -> Result<(), String> {
-    let mut run: Option<(u32, CallClass, Range<usize>)> = None;
-    loop {
-        let frame = packet.next_frame().map_err(|error| error.to_string())?;
-        match (&mut run, &frame) {
-            (Some((stream, of, place)), Some(frame))
-                if *stream == frame.stream
-                    && *of == class(frame)
-                    && place.end == frame.place.start =>
-            {
-                place.end = frame.place.end;
-                continue;
-            }
-            _ => {}
-        }
-        if let Some((stream, class, place)) = run.take()
-            && caller
-                .push_relayed(0, stream, class, OutFrame::Relayed(packet.part(place)))
-                .is_err()
-        {
-            caller.close(overloaded());
-        }
-        match frame {
-            Some(frame) if frame.stream == 0 => {}
-            Some(frame) => run = Some((frame.stream, class(&frame), frame.place)),
-            None => return Ok(()),
-        }
-    }
-}
-
-/// Names the authenticated caller in a command.
-fn stamp(frame: RawFrame, caller: &str) -> Result<OutFrame, String> {
-    let stream = frame.stream;
-    let Some(Kind::Command(mut command)) = frame.decode().map_err(|error| error.to_string())?
-    else {
-        return Err("a command is not one".to_owned());
-    };
-    command.caller = caller.to_owned();
-    Ok(OutFrame::new(stream, Kind::Command(command)))
-}
-
-/// The agent is away: a new call is refused, one that runs waits for the next presence.
-fn refuse(outbox: &Outbox, frame: RawFrame) -> Result<(), String> {
-    let stream = frame.stream;
-    if let Some(Kind::Command(command)) = frame.decode().map_err(|error| error.to_string())?
-        && !command.again
-    {
-        let reset = Reset {
-            code: ResetCode::Refused.into(),
-            message: "the agent is not connected".to_owned(),
-            call_id: Bytes::new(),
-        };
-        outbox.push_first(0, OutFrame::new(stream, Kind::Reset(reset)));
-    }
-    Ok(())
 }

@@ -8,6 +8,7 @@
 //!                             detached ── 2 min, too much kept ┴──▶ cancelled
 //! ```
 
+mod answer;
 mod attach;
 mod body;
 mod call;
@@ -26,8 +27,9 @@ use tower_service::Service;
 
 use crate::{
     FIRST_WINDOW, MAX_WINDOW, Methods,
+    ending::EndReason,
     frames::OutFrame,
-    link::{CloseCode, Closing, EndReason, Side, drive},
+    link::{Side, drive},
     outbox::Outbox,
     proto::{self, frame::Kind},
     socket::{Instance, Socket},
@@ -210,9 +212,4 @@ impl std::fmt::Debug for Server {
             .field("running_calls", &self.running_calls())
             .finish_non_exhaustive()
     }
-}
-
-/// Ends a link whose peer asks for more than it takes.
-pub(crate) fn overloaded() -> Closing {
-    Closing::new(CloseCode::Overloaded, "too much is queued for this link")
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use crate::excerpt::{VALUE, cut};
+
 /// The engine's address, parsed from `DOCKER_HOST`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineAddress {
@@ -51,7 +53,7 @@ impl FromStr for EngineAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let form = || AddressError::Form(text.chars().take(128).collect());
+        let form = || AddressError::Form(shown(text));
         if text.is_empty() {
             return Ok(Self::default());
         }
@@ -76,13 +78,22 @@ impl FromStr for EngineAddress {
                     "ssh" => "SSH to the engine",
                     _ => "Windows",
                 };
-                Err(AddressError::Unsupported(
-                    text.chars().take(128).collect(),
-                    what,
-                ))
+                Err(AddressError::Unsupported(shown(text), what))
             }
             _ => Err(form()),
         }
+    }
+}
+
+/// An address that was refused, without the name and the password that it may hold.
+fn shown(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{}://", cut(scheme, 16)), rest),
+        None => (String::new(), text),
+    };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}***@{}", cut(host, VALUE)),
+        None => format!("{scheme}{}", cut(rest, VALUE)),
     }
 }
 
@@ -155,6 +166,20 @@ mod tests {
         ] {
             let error = text.parse::<EngineAddress>().unwrap_err();
             assert!(error.to_string().contains("write it as"), "{error}");
+        }
+        for text in [
+            "tcp://me:canary@engine:2375",
+            "ssh://me:canary@engine",
+            "me:canary@engine:2375",
+            "tcp://me:canary/@x@engine",
+            "canary://canary@x:canary@engine",
+        ] {
+            let error = text.parse::<EngineAddress>().unwrap_err().to_string();
+            let after = error
+                .split_once("://")
+                .map_or(error.as_str(), |(_, rest)| rest);
+            assert!(!after.contains("canary"), "{error}");
+            assert!(error.contains("***@engine"), "{error}");
         }
         let error = "ssh://a".parse::<EngineAddress>().unwrap_err();
         assert!(error.to_string().contains("not supported"), "{error}");

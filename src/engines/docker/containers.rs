@@ -138,14 +138,11 @@ impl Engine {
             Ok(created) => Ok((created.id, created.warnings)),
             Err(Error::NoAnswer { .. }) => {
                 let container = new.name.map(|name| name.to_string()).unwrap_or_default();
-                let observed = match container.parse() {
-                    Ok(container) => self.observed(&container).await,
-                    Err(_) => String::new(),
+                let seen = match container.parse() {
+                    Ok(named) => self.look(&named).await,
+                    Err(_) => Seen::Nothing,
                 };
-                Err(Error::OutcomeUnknown {
-                    container,
-                    observed,
-                })
+                Err(seen.unknown(container))
             }
             Err(error) => Err(error),
         }
@@ -156,7 +153,7 @@ impl Engine {
         let path = format!("/containers/{container}/start");
         let deadline = self.deadlines().call;
         let sent = self.change("POST", &path, container, deadline).await;
-        self.settle(container, sent, |state| state == State::Running)
+        self.settle(container, sent, |seen| seen.state() == Some(State::Running))
             .await
     }
 
@@ -169,10 +166,7 @@ impl Engine {
         let (query, deadline) = self.grace(container, grace).await?;
         let path = format!("/containers/{container}/stop{query}");
         let sent = self.change("POST", &path, container, deadline).await;
-        self.settle(container, sent, |state| {
-            matches!(state, State::Exited | State::Created | State::Dead)
-        })
-        .await
+        self.settle(container, sent, Seen::is_stopped).await
     }
 
     /// Stops and starts a container.
@@ -181,39 +175,25 @@ impl Engine {
         container: &ContainerRef,
         grace: Option<Duration>,
     ) -> Result<(), Error> {
-        let before = self.inspect(container).await?;
+        let before = self.container(container).await?.started;
         let (query, deadline) = self.grace(container, grace).await?;
         let path = format!("/containers/{container}/restart{query}");
-        match self.change("POST", &path, container, deadline).await {
-            Err(Error::NoAnswer { .. }) => {
-                let observed = self.look(container).await;
-                let started = |seen: &ContainerInspectResponse| {
-                    seen.state
-                        .as_ref()
-                        .and_then(|state| state.started_at.clone())
-                };
-                match observed {
-                    Some(seen)
-                        if started(&seen) != started(&before)
-                            && Detail::from(seen.clone()).container.state == State::Running =>
-                    {
-                        Ok(())
-                    }
-                    seen => Err(unknown(container, seen)),
-                }
-            }
-            sent => sent.map(drop),
-        }
+        let sent = self.change("POST", &path, container, deadline).await;
+        let again = |seen: &Seen| match seen {
+            Seen::Container(now) => now.container.state == State::Running && now.started != before,
+            Seen::Absent | Seen::Nothing => false,
+        };
+        self.settle(container, sent, again).await.map(drop)
     }
 
     /// Sends a signal to the container's first process.
     pub async fn kill(&self, container: &ContainerRef, signal: Signal) -> Result<(), Error> {
         let path = format!("/containers/{container}/kill?signal={}", signal.number());
         let deadline = self.deadlines().call;
-        match self.change("POST", &path, container, deadline).await {
-            Err(Error::NoAnswer { .. }) => Err(unknown(container, self.look(container).await)),
-            sent => sent.map(drop),
-        }
+        let sent = self.change("POST", &path, container, deadline).await;
+        // Whether another signal arrived cannot be seen.
+        let killed = |seen: &Seen| signal == Signal::KILL && seen.is_stopped();
+        self.settle(container, sent, killed).await.map(drop)
     }
 
     /// Removes a container.
@@ -226,14 +206,8 @@ impl Engine {
         let path = format!("/containers/{container}?force={force}&v={volumes}");
         let deadline = self.deadlines().call;
         let sent = self.change("DELETE", &path, container, deadline).await;
-        let Err(Error::NoAnswer { .. }) = sent else {
-            return sent.map(drop);
-        };
-        match timeout(self.deadlines().probe, self.inspect(container)).await {
-            Ok(Err(Error::ContainerNotFound { .. })) => Ok(()),
-            Ok(Ok(seen)) => Err(unknown(container, Some(seen))),
-            Ok(Err(_)) | Err(_) => Err(unknown(container, None)),
-        }
+        let removed = |seen: &Seen| matches!(seen, Seen::Absent);
+        self.settle(container, sent, removed).await.map(drop)
     }
 
     async fn change(
@@ -255,27 +229,24 @@ impl Engine {
         &self,
         container: &ContainerRef,
         sent: Result<Change, Error>,
-        reached: impl Fn(State) -> bool,
+        reached: impl Fn(&Seen) -> bool,
     ) -> Result<Change, Error> {
         let Err(Error::NoAnswer { .. }) = sent else {
             return sent;
         };
-        match self.look(container).await {
-            Some(seen) if reached(Detail::from(seen.clone()).container.state) => Ok(Change::Done),
-            seen => Err(unknown(container, seen)),
+        let seen = self.look(container).await;
+        if reached(&seen) {
+            return Ok(Change::Done);
         }
+        Err(seen.unknown(container.to_string()))
     }
 
-    async fn look(&self, container: &ContainerRef) -> Option<ContainerInspectResponse> {
-        let seen = timeout(self.deadlines().probe, self.inspect(container)).await;
-        seen.ok()?.ok()
-    }
-
-    async fn observed(&self, container: &ContainerRef) -> String {
-        self.look(container)
-            .await
-            .map(|seen| Detail::from(seen).container.state.as_str().to_owned())
-            .unwrap_or_default()
+    async fn look(&self, container: &ContainerRef) -> Seen {
+        match timeout(self.deadlines().probe, self.container(container)).await {
+            Ok(Ok(detail)) => Seen::Container(Box::new(detail)),
+            Ok(Err(Error::ContainerNotFound { .. })) => Seen::Absent,
+            Ok(Err(_)) | Err(_) => Seen::Nothing,
+        }
     }
 
     /// The grace as the engine's query, and how long the call may take with it.
@@ -300,12 +271,45 @@ impl Engine {
     }
 }
 
-fn unknown(container: &ContainerRef, seen: Option<ContainerInspectResponse>) -> Error {
-    Error::OutcomeUnknown {
-        container: container.to_string(),
-        observed: seen
-            .map(|seen| Detail::from(seen).container.state.as_str().to_owned())
-            .unwrap_or_default(),
+/// What was seen of a container after a change that was not answered.
+enum Seen {
+    Container(Box<Detail>),
+    /// There is no such container.
+    Absent,
+    /// It could not be looked at.
+    Nothing,
+}
+
+impl Seen {
+    fn state(&self) -> Option<State> {
+        match self {
+            Self::Container(detail) => Some(detail.container.state),
+            Self::Absent | Self::Nothing => None,
+        }
+    }
+
+    /// It does not run. One that is removed when it ends is absent then.
+    fn is_stopped(&self) -> bool {
+        match self {
+            Self::Container(detail) => matches!(
+                detail.container.state,
+                State::Exited | State::Created | State::Dead
+            ),
+            Self::Absent => true,
+            Self::Nothing => false,
+        }
+    }
+
+    fn unknown(&self, container: String) -> Error {
+        let observed = match self {
+            Self::Container(detail) => detail.container.state.as_str(),
+            Self::Absent => "absent",
+            Self::Nothing => "",
+        };
+        Error::OutcomeUnknown {
+            container,
+            observed: observed.to_owned(),
+        }
     }
 }
 

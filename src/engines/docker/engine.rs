@@ -11,20 +11,22 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     address::EngineAddress,
     error::{Error, Subject},
-    status::{EngineStatus, Known},
+    status::{EngineStatus, Known, Watch},
     stream::{Stream, StreamRequest},
     transport::{self, Deadlines, Transport},
 };
 
 /// A status this young is given without asking again.
 const FRESH: Duration = Duration::from_secs(5);
+/// An engine that closes idle connections sooner than this is not asked more often for that.
+const BRIEF: Duration = Duration::from_secs(60);
 /// The longest time between two probes while the engine is away.
 const AWAY: Duration = Duration::from_secs(30);
 
@@ -97,10 +99,23 @@ impl Engine {
     }
 
     /// Follows the status. While somebody does, the engine is asked now and then.
-    pub fn watch(&self) -> watch::Receiver<EngineStatus> {
-        let receiver = self.inner.transport.known.sender().subscribe();
+    pub fn watch(&self) -> Watch {
+        let watch = self.inner.transport.known.watch();
         self.start_probing();
-        receiver
+        watch
+    }
+
+    /// What is known of the engine, and what becomes known. Nothing is asked for it.
+    pub fn known(&self) -> watch::Receiver<EngineStatus> {
+        self.inner.transport.known.sender().subscribe()
+    }
+
+    /// Asks now, and from then on notices when the engine goes and when it is back.
+    pub fn attend(&self) {
+        let attending = attend(Arc::downgrade(&self.inner));
+        let stop = self.inner.stop.clone();
+        let tasks = &self.inner.transport.tasks;
+        tasks.spawn(stop.run_until_cancelled_owned(attending));
     }
 
     /// Stops asking, and waits for the engine's own tasks: connections that end with their calls,
@@ -124,16 +139,6 @@ impl Engine {
         &self.inner.docker
     }
 
-    /// Runs a call that waits for nothing within the usual deadline.
-    pub(super) async fn call<T>(
-        &self,
-        subject: Subject<'_>,
-        call: impl Future<Output = Result<T, bollard::errors::Error>>,
-    ) -> Result<T, Error> {
-        self.call_within(self.inner.transport.deadlines.call, subject, call)
-            .await
-    }
-
     /// Sends a request whose answer has no content, and returns its status.
     pub(super) async fn send(
         &self,
@@ -155,19 +160,24 @@ impl Engine {
         Ok(sent?.status())
     }
 
-    /// Runs a call within a deadline. Past it the connection is closed, and the engine counts as
-    /// unreachable.
-    pub(super) async fn call_within<T>(
+    /// Runs a call that waits for nothing. Past its deadline the connection is closed, and the engine
+    /// counts as unreachable. Agreeing on a version comes before, within a deadline of its own.
+    pub(super) async fn call<T>(
         &self,
-        deadline: Duration,
         subject: Subject<'_>,
         call: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Result<T, Error> {
         let transport = &self.inner.transport;
-        let outcome = match timeout(deadline, call).await {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => Error::from_bollard(error, &transport.address.to_string(), subject),
-            Err(_) => transport.broke(format!("no answer in {} s", deadline.as_secs_f32())),
+        let deadline = transport.deadlines.call;
+        let outcome = match transport.api_version().await {
+            Ok(_) => match timeout(deadline, call).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => {
+                    Error::from_bollard(error, &transport.address.to_string(), subject)
+                }
+                Err(_) => transport.broke(format!("no answer in {} s", deadline.as_secs_f32())),
+            },
+            Err(error) => error,
         };
         if matches!(
             outcome,
@@ -204,12 +214,13 @@ async fn probe_slowly(engine: Weak<Inner>) {
                 return;
             };
             let _ = inner.transport.probe().await;
-            let status = inner.transport.known.sender();
+            let known = &inner.transport.known;
+            let status = known.sender();
             let reachable = status.borrow().reachable;
-            if reachable && status.receiver_count() == 0 {
+            if reachable && !known.is_watched() {
                 inner.probing.store(false, Ordering::Release);
                 // Somebody may have begun to watch just now, and saw the flag still set.
-                if status.receiver_count() == 0 || inner.probing.swap(true, Ordering::AcqRel) {
+                if !known.is_watched() || inner.probing.swap(true, Ordering::AcqRel) {
                     return;
                 }
             }
@@ -222,5 +233,33 @@ async fn probe_slowly(engine: Weak<Inner>) {
             }
         };
         sleep(pause).await;
+    }
+}
+
+/// Holds an idle connection, which ends when the engine does. Nothing is polled, so a quiet engine costs nothing.
+async fn attend(engine: Weak<Inner>) {
+    let mut pause = Duration::ZERO;
+    loop {
+        let Some(inner) = engine.upgrade() else {
+            return;
+        };
+        let transport = Arc::clone(&inner.transport);
+        let reached = transport.probe().await.is_ok();
+        Engine { inner }.probe_while_away();
+        if !reached {
+            let mut status = transport.known.sender().subscribe();
+            // The sender is the transport's own.
+            let _ = status.wait_for(|status| status.reachable).await;
+        }
+        sleep(pause).await;
+        let began = Instant::now();
+        if let Ok(socket) = transport.connect().await {
+            socket.ended().await;
+        }
+        pause = if began.elapsed() < BRIEF {
+            (pause * 2).clamp(Duration::from_secs(1), AWAY)
+        } else {
+            Duration::ZERO
+        };
     }
 }

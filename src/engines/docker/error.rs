@@ -1,11 +1,15 @@
-//! What can go wrong with the engine, in the engine's terms.
+//! What can go wrong with the engine, in the engine's terms. Messages show excerpts of what came from
+//! outside; the fields hold it whole.
+
+use crate::excerpt::{SENTENCE, VALUE, excerpt};
 
 /// An error of the container engine or on the way to it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing answered, or not in time, or the connection broke.
     #[error(
-        "the container engine at {address} does not answer ({cause}): start it, or set DOCKER_HOST to where it listens"
+        "the container engine at {address} does not answer ({}): start it, or set DOCKER_HOST to where it listens",
+        excerpt(cause, SENTENCE)
     )]
     Unreachable {
         /// The engine's address.
@@ -15,7 +19,8 @@ pub enum Error {
     },
     /// The request was sent, and no answer came: what the engine did is not known.
     #[error(
-        "the container engine at {address} did not answer ({cause}): look at its log, or start it again"
+        "the container engine at {address} did not answer ({}): look at its log, or start it again",
+        excerpt(cause, SENTENCE)
     )]
     NoAnswer {
         /// The engine's address.
@@ -44,13 +49,19 @@ pub enum Error {
         container: String,
     },
     /// The image is not on the host.
-    #[error("there is no image {image} on the host: pull it or import it first")]
+    #[error(
+        "there is no image {} on the host: pull it or import it first",
+        excerpt(image, VALUE)
+    )]
     ImageNotFound {
         /// As it was asked for.
         image: String,
     },
     /// The engine knows no such network.
-    #[error("there is no network {network} on the host: create it first, or leave it empty")]
+    #[error(
+        "there is no network {} on the host: create it first, or leave it empty",
+        excerpt(network, VALUE)
+    )]
     NetworkNotFound {
         /// As it was asked for.
         network: String,
@@ -62,7 +73,10 @@ pub enum Error {
         name: String,
     },
     /// The container's state does not allow what was asked for.
-    #[error("the state of container {container} does not allow this: {message}")]
+    #[error(
+        "the state of container {container} does not allow this: {}",
+        excerpt(message, SENTENCE)
+    )]
     StateConflict {
         /// As it was asked for.
         container: String,
@@ -70,7 +84,10 @@ pub enum Error {
         message: String,
     },
     /// The engine found the request wrong.
-    #[error("the container engine found the request wrong: {message}")]
+    #[error(
+        "the container engine found the request wrong: {}",
+        excerpt(message, SENTENCE)
+    )]
     Rejected {
         /// The engine's words.
         message: String,
@@ -87,7 +104,8 @@ pub enum Error {
     },
     /// The log driver keeps nothing.
     #[error(
-        "container {container} uses the log driver {driver}, which keeps nothing to read: create it again with json-file, local or journald"
+        "container {container} uses the log driver {}, which keeps nothing to read: create it again with json-file, local or journald",
+        excerpt(driver, VALUE)
     )]
     LogsNotReadable {
         /// As it was asked for.
@@ -96,7 +114,10 @@ pub enum Error {
         driver: String,
     },
     /// The container has no such program.
-    #[error("there is no program {program} in container {container}")]
+    #[error(
+        "there is no program {} in container {container}",
+        excerpt(program, VALUE)
+    )]
     ProgramNotFound {
         /// The program.
         program: String,
@@ -104,7 +125,10 @@ pub enum Error {
         container: String,
     },
     /// The program may not be executed.
-    #[error("{program} in container {container} may not be executed")]
+    #[error(
+        "{} in container {container} may not be executed",
+        excerpt(program, VALUE)
+    )]
     ProgramDenied {
         /// The program.
         program: String,
@@ -112,7 +136,7 @@ pub enum Error {
         container: String,
     },
     /// The container has no such user.
-    #[error("there is no user {user} in container {container}")]
+    #[error("there is no user {} in container {container}", excerpt(user, VALUE))]
     UserNotFound {
         /// The user.
         user: String,
@@ -120,7 +144,10 @@ pub enum Error {
         container: String,
     },
     /// The container has no such directory.
-    #[error("there is no directory {directory} in container {container}")]
+    #[error(
+        "there is no directory {} in container {container}",
+        excerpt(directory, VALUE)
+    )]
     DirectoryNotFound {
         /// The directory.
         directory: String,
@@ -129,7 +156,8 @@ pub enum Error {
     },
     /// No way was found to reach the processes of an exec.
     #[error(
-        "the command in container {container} could not be signalled: its process {pid} is not visible to the agent, and {cause}; share the host's process namespace with the agent (--pid=host)"
+        "the command in container {container} could not be signalled: its process {pid} is not visible to the agent, and {}; share the host's process namespace with the agent (--pid=host)",
+        excerpt(cause, SENTENCE)
     )]
     SignalUndelivered {
         /// The container.
@@ -140,10 +168,13 @@ pub enum Error {
         cause: String,
     },
     /// The command takes no more input: it has ended, or its connection has.
-    #[error("the command takes no more input ({0}): it has ended or closed its input")]
+    #[error("the command takes no more input ({}): it has ended or closed its input", excerpt(.0, SENTENCE))]
     InputClosed(String),
     /// The engine failed for a reason of its own.
-    #[error("the container engine failed with status {status}: {message}")]
+    #[error(
+        "the container engine failed with status {status}: {}",
+        excerpt(message, SENTENCE)
+    )]
     Failed {
         /// The HTTP status, 0 when it was inside an answer.
         status: u16,
@@ -151,7 +182,7 @@ pub enum Error {
         message: String,
     },
     /// The engine's answer makes no sense.
-    #[error("the answer of the container engine could not be understood: {0}")]
+    #[error("the answer of the container engine could not be understood: {}", excerpt(.0, SENTENCE))]
     Protocol(String),
 }
 
@@ -178,7 +209,10 @@ impl Error {
             (Subject::Container(container), _) if ambiguous => Self::Ambiguous {
                 container: container.to_owned(),
             },
-            (Subject::Creation { network, .. }, 404) if message.contains("network") => {
+            // An image's or a container's name may hold any of these words.
+            (Subject::Creation { network, .. }, 404)
+                if message.contains("network") && !message.starts_with("No such image") =>
+            {
                 Self::NetworkNotFound {
                     network: network.unwrap_or("default").to_owned(),
                 }
@@ -265,15 +299,9 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 
 /// The engine's words, fit for one sentence: no control characters, not too long.
 pub(super) fn clean(message: &str) -> String {
-    const MOST: usize = 500;
-    let mut text: String = message
-        .trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MOST)
-        .collect();
-    if message.trim().chars().nth(MOST).is_some() {
-        text.push('…');
-    }
-    text
+    excerpt(message.trim(), SENTENCE)
 }
+
+#[cfg(test)]
+#[path = "error_test.rs"]
+mod tests;

@@ -2,7 +2,6 @@
 
 use bollard::models::ContainerInspectResponse;
 use bytes::Bytes;
-use tokio::sync::watch;
 
 use super::{
     engine::Engine,
@@ -10,7 +9,7 @@ use super::{
     exec::ExecRequest,
     framing::{Decoder, Source},
     socket::Writer,
-    status::EngineStatus,
+    status::Watch,
     stream::Stream,
 };
 
@@ -18,7 +17,7 @@ use super::{
 #[derive(Debug)]
 pub struct ExecOutput {
     engine: Engine,
-    status: watch::Receiver<EngineStatus>,
+    status: Watch,
     stream: Stream,
     decoder: Decoder,
     content: Bytes,
@@ -86,7 +85,7 @@ impl ExecOutput {
             tokio::select! {
                 biased;
                 content = self.stream.next() => return content,
-                () = away(&mut self.status) => {
+                () = self.status.away() => {
                     self.engine.transport().probe().await?;
                 }
             }
@@ -142,13 +141,5 @@ impl ExecOutput {
                 message: text,
             }
         }
-    }
-}
-
-/// Waits until the engine counts as unreachable.
-async fn away(status: &mut watch::Receiver<EngineStatus>) {
-    if status.wait_for(|status| !status.reachable).await.is_err() {
-        // Nothing more will be learnt.
-        std::future::pending::<()>().await;
     }
 }

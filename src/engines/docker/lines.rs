@@ -185,10 +185,8 @@ impl Terminal {
                 None => prefix(&self.rest).unwrap_or((0, 0)),
             };
             let body = self.rest.get(skip..).unwrap_or_default();
-            let newline = body
-                .iter()
-                .take(ENGINE_PIECE + 1)
-                .position(|byte| *byte == b'\n');
+            let piece = body.get(..=ENGINE_PIECE).unwrap_or(body);
+            let newline = memchr::memchr(b'\n', piece);
             let (length, partial, within) = match newline {
                 Some(at) => (at, false, None),
                 // What follows a whole piece says whether the engine cut the line there.

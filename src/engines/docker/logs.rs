@@ -6,10 +6,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     container::{Detail, State},
@@ -19,7 +16,7 @@ use super::{
     http1::Content,
     lines::{Assembler, Line},
     names::ContainerRef,
-    status::EngineStatus,
+    status::Watch,
     stream::{Stream, StreamRequest},
 };
 
@@ -70,7 +67,7 @@ pub struct Logs {
     /// When the container that is followed was started. None when it is not followed.
     followed: Option<Option<i64>>,
     ends_at: Option<Instant>,
-    status: Option<watch::Receiver<EngineStatus>>,
+    status: Option<Watch>,
     ended: Option<LogEnd>,
 }
 
@@ -227,7 +224,7 @@ impl Logs {
                 biased;
                 more = self.stream.more() => return more,
                 () = over => return Ok(false),
-                () = away(status) => {
+                () = status.away() => {
                     // One call in trouble is no proof; a silent log of a hung engine is found out here.
                     self.engine.transport().probe().await?;
                 }
@@ -260,14 +257,6 @@ impl Logs {
             &self.engine.address().to_string(),
             "it ended the log of a container that runs",
         ))
-    }
-}
-
-/// Waits until the engine counts as unreachable.
-async fn away(status: &mut watch::Receiver<EngineStatus>) {
-    if status.wait_for(|status| !status.reachable).await.is_err() {
-        // Nothing more will be learnt.
-        std::future::pending::<()>().await;
     }
 }
 

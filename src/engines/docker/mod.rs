@@ -34,5 +34,5 @@ pub use address::EngineAddress;
 pub use engine::Engine;
 pub use error::Error;
 pub use signal::Signal;
-pub use status::EngineStatus;
+pub use status::{EngineStatus, Watch};
 pub use transport::Deadlines;

@@ -6,6 +6,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::excerpt::{VALUE, cut};
+
 /// The longest name that is accepted, in characters (all of them ASCII).
 const MAX_NAME: usize = 255;
 
@@ -21,12 +23,11 @@ pub struct NameError {
 
 impl NameError {
     fn new(given: &str, what: &'static str, mend: &'static str) -> Self {
-        let given = if given.chars().count() > 64 {
-            given.chars().take(64).chain(['…']).collect()
-        } else {
-            given.to_owned()
-        };
-        Self { given, what, mend }
+        Self {
+            given: cut(given, VALUE).into_owned(),
+            what,
+            mend,
+        }
     }
 }
 

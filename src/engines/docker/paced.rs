@@ -7,6 +7,7 @@
 //! never waits.
 
 use std::{
+    cell::RefCell,
     io::{self, Read},
     os::fd::OwnedFd,
 };
@@ -63,31 +64,21 @@ impl Load {
     }
 }
 
-/// A socket that is looked at by the clock.
+/// The most that a look takes. A socket holds less, unless its messages are long.
+const SCRATCH: usize = 64 << 10;
+
+thread_local! {
+    /// Where a look reads into, so that nothing is kept, or cleared, for a stream that has little to say.
+    static SPACE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A clock that ticks every half millisecond.
 #[derive(Debug)]
-pub(super) struct Paced {
-    socket: Plain,
-    ticks: AsyncFd<OwnedFd>,
-    quiet: u32,
-}
+pub(super) struct Ticks(AsyncFd<OwnedFd>);
 
-#[derive(Debug)]
-enum Plain {
-    Unix(std::os::unix::net::UnixStream),
-    Tcp(std::net::TcpStream),
-}
-
-/// What a look found.
-pub(super) enum Look {
-    /// So many bytes; 0 at the end.
-    Read(usize),
-    /// The stream is quiet again.
-    Quiet,
-}
-
-impl Paced {
-    /// Takes a socket out of the event loop.
-    pub(super) fn new(socket: Socket) -> io::Result<Self> {
+impl Ticks {
+    /// Starts one. It needs a file descriptor, so this may fail.
+    pub(super) fn start() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         let tick = Timespec {
@@ -101,7 +92,67 @@ impl Paced {
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every)?;
         // Deprecated for types whose descriptor may be closed by others; an OwnedFd is its owner's.
         #[allow(deprecated)]
-        let ticks = AsyncFd::new(timer)?;
+        AsyncFd::new(timer).map(Self)
+    }
+
+    /// Waits for the next tick. Cancel-safe.
+    async fn next(&self) -> io::Result<()> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let mut count = [0; 8];
+            let read = rustix::io::read(ready.get_inner(), &mut count);
+            ready.clear_ready();
+            match read {
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::AGAIN) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// A socket that is looked at by the clock.
+#[derive(Debug)]
+pub(super) struct Paced {
+    socket: Plain,
+    ticks: Ticks,
+    quiet: u32,
+    /// The last look took all that it could: there is more.
+    more: bool,
+}
+
+#[derive(Debug)]
+enum Plain {
+    Unix(std::os::unix::net::UnixStream),
+    Tcp(std::net::TcpStream),
+}
+
+impl Plain {
+    /// Adds what is there to the buffer.
+    fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        SPACE.with_borrow_mut(|space| {
+            space.resize(SCRATCH, 0);
+            let read = match self {
+                Self::Unix(stream) => stream.read(space),
+                Self::Tcp(stream) => stream.read(space),
+            }?;
+            buffer.extend_from_slice(space.get(..read).unwrap_or_default());
+            Ok(read)
+        })
+    }
+}
+
+/// What a look found.
+pub(super) enum Look {
+    /// So many bytes; 0 at the end.
+    Read(usize),
+    /// The stream is quiet again.
+    Quiet,
+}
+
+impl Paced {
+    /// Takes a socket out of the event loop.
+    pub(super) fn new(socket: Socket, ticks: Ticks) -> io::Result<Self> {
         Ok(Self {
             ticks,
             socket: match socket {
@@ -109,6 +160,7 @@ impl Paced {
                 Socket::Tcp(stream) => Plain::Tcp(stream.into_std()?),
             },
             quiet: 0,
+            more: false,
         })
     }
 
@@ -123,28 +175,15 @@ impl Paced {
     /// Waits for the next tick at which something is there, and reads it. Cancel-safe.
     pub(super) async fn read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<Look> {
         loop {
-            let mut ready = self.ticks.readable().await?;
-            let mut count = [0; 8];
-            match rustix::io::read(ready.get_inner(), &mut count) {
-                Ok(_) => ready.clear_ready(),
-                Err(rustix::io::Errno::AGAIN) => {
-                    ready.clear_ready();
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
+            if self.more {
+                // Others get their turn, as they do from a socket of Tokio's.
+                tokio::task::consume_budget().await;
+            } else {
+                self.ticks.next().await?;
             }
-            let before = buffer.len();
-            buffer.resize(buffer.capacity(), 0);
-            let room = buffer.get_mut(before..).unwrap_or_default();
-            let read = match &mut self.socket {
-                Plain::Unix(stream) => stream.read(room),
-                Plain::Tcp(stream) => stream.read(room),
-            };
-            let found = match &read {
-                Ok(read) => *read,
-                Err(_) => 0,
-            };
-            buffer.truncate(before + found);
+            let read = self.socket.read(buffer);
+            let found = *read.as_ref().unwrap_or(&0);
+            self.more = found == SCRATCH;
             if found >= QUIET {
                 self.quiet = 0;
             } else {

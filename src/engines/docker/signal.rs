@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::excerpt::{VALUE, cut};
+
 /// A signal of Linux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signal(u8);
@@ -51,7 +53,7 @@ impl FromStr for Signal {
     type Err = SignalError;
 
     fn from_str(text: &str) -> Result<Self, SignalError> {
-        let refused = || SignalError(text.chars().take(64).collect());
+        let refused = || SignalError(cut(text, VALUE).into_owned());
         if text.bytes().all(|b| b.is_ascii_digit()) {
             return text
                 .parse()

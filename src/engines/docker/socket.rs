@@ -56,6 +56,12 @@ impl Socket {
         })
     }
 
+    /// Waits until the other end closes, or says something that it was not asked for.
+    pub(super) async fn ended(mut self) {
+        // Whatever it is, it is the end of waiting.
+        let _ = self.read(&mut [0]).await;
+    }
+
     /// Both directions, each to be held where it is used. Closed when both are dropped.
     pub(super) fn split(self) -> (Reader, Writer) {
         match self {

@@ -1,7 +1,8 @@
 //! Whether the engine can be reached, as learnt from the calls that were made.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -27,9 +28,41 @@ pub struct EngineStatus {
     pub error: String,
 }
 
+/// Follows the status. While it is held, the engine is asked now and then.
+#[derive(Debug)]
+pub struct Watch {
+    receiver: watch::Receiver<EngineStatus>,
+    _counted: Arc<()>,
+}
+
+impl Watch {
+    /// Waits until the engine counts as unreachable.
+    pub(super) async fn away(&mut self) {
+        if self.wait_for(|status| !status.reachable).await.is_err() {
+            // Nothing more will be learnt.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Deref for Watch {
+    type Target = watch::Receiver<EngineStatus>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.receiver
+    }
+}
+
+impl DerefMut for Watch {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.receiver
+    }
+}
+
 /// Keeps the newest status and the version agreed on.
 #[derive(Debug)]
 pub(super) struct Known {
+    watches: Arc<()>,
     sender: watch::Sender<EngineStatus>,
     latest: Mutex<Latest>,
 }
@@ -50,6 +83,7 @@ impl Known {
             error: "the container engine has not been asked yet".to_owned(),
         };
         Self {
+            watches: Arc::default(),
             sender: watch::Sender::new(status),
             latest: Mutex::default(),
         }
@@ -57,6 +91,18 @@ impl Known {
 
     pub(super) fn sender(&self) -> &watch::Sender<EngineStatus> {
         &self.sender
+    }
+
+    pub(super) fn watch(&self) -> Watch {
+        Watch {
+            receiver: self.sender.subscribe(),
+            _counted: Arc::clone(&self.watches),
+        }
+    }
+
+    /// Whether somebody holds a [`Watch`].
+    pub(super) fn is_watched(&self) -> bool {
+        Arc::strong_count(&self.watches) > 1
     }
 
     /// When anything was last learnt.
@@ -71,13 +117,13 @@ impl Known {
 
     /// The engine answered. Returns whether it is another one than before.
     pub(super) fn answered(&self, engine: &Identity) -> bool {
+        // Held until the status is sent, or an answer and a failure could pass each other.
         let mut latest = self.latest();
         latest.learnt = Some(Instant::now());
         if latest.engine.as_ref() == Some(engine) {
             return false;
         }
         latest.engine = Some(engine.clone());
-        drop(latest);
         let api = engine.api.agree().to_string();
         tracing::info!(
             engine.version = %engine.version,
@@ -95,11 +141,10 @@ impl Known {
 
     /// The engine did not answer. What was agreed on is forgotten: the next one may be another.
     pub(super) fn failed(&self, error: &Error) {
+        let sentence = error.to_string();
         let mut latest = self.latest();
         latest.engine = None;
         latest.learnt = Some(Instant::now());
-        drop(latest);
-        let sentence = error.to_string();
         self.sender.send_if_modified(|status| {
             if !status.reachable && status.error == sentence {
                 return false;
@@ -115,5 +160,51 @@ impl Known {
 
     fn latest(&self) -> std::sync::MutexGuard<'_, Latest> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::{sync::Barrier, thread, time::Duration};
+
+    /// An answer and a failure at the same moment, on two threads: whichever was last, the status and
+    /// what was agreed on say the same.
+    #[test]
+    fn an_answer_and_a_failure_at_once_leave_one_truth() {
+        const ROUNDS: u64 = 2000;
+        // A long sentence takes its time to write, which widens the gap that is looked for.
+        let cause = "gone ".repeat(100_000);
+        let mut headers = http::HeaderMap::new();
+        headers.insert("api-version", "1.41".parse().unwrap());
+        headers.insert("server", "Docker/20.10.24 (linux)".parse().unwrap());
+        let engine = Identity::from_headers(&headers).unwrap();
+        let known = Known::new("unix:///s".to_owned());
+        let meet = Barrier::new(2);
+        let mut apart = Vec::new();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    meet.wait();
+                    known.failed(&Error::unreachable("unix:///s", cause.as_str()));
+                    meet.wait();
+                }
+            });
+            for round in 0..ROUNDS {
+                meet.wait();
+                // At another moment of the other thread's work in each round.
+                let at = Instant::now() + Duration::from_micros(round % 200 * 2);
+                while Instant::now() < at {
+                    std::hint::spin_loop();
+                }
+                known.answered(&engine);
+                meet.wait();
+                if known.sender().borrow().reachable != known.agreed().is_some() {
+                    apart.push(round);
+                }
+            }
+        });
+        assert!(apart.is_empty(), "in rounds {apart:?}");
     }
 }

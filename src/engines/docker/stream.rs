@@ -14,16 +14,16 @@ use tokio::{
 use super::{
     error::{Error, Subject},
     http1::{Content, Delimiter, Head},
-    paced::{Load, Look, Paced},
+    paced::{Load, Look, Paced, Ticks},
     socket::{Reader, Socket, Writer},
-    transport::Transport,
+    transport::{MAX_AGREEMENTS, Transport},
     version::Identity,
 };
 
 /// The first read's room, and the most that an idle stream holds.
 const SMALL_READ: usize = 16 << 10;
 /// A busy stream's room.
-const LARGE_READ: usize = 256 << 10;
+const LARGE_READ: usize = 64 << 10;
 /// The most of an error's text that is read.
 const MAX_ERROR: usize = 16 << 10;
 
@@ -74,46 +74,55 @@ impl Stream {
         request: StreamRequest<'_>,
     ) -> Result<Self, Error> {
         let deadline = request.deadline;
-        let opened = timeout(deadline, Self::open_and_agree(transport, request)).await;
-        opened.unwrap_or_else(|_| {
-            Err(transport.broke(format!("no answer in {} s", deadline.as_secs_f32())))
-        })
-    }
-
-    async fn open_and_agree(
-        transport: &Arc<Transport>,
-        request: StreamRequest<'_>,
-    ) -> Result<Self, Error> {
+        let mut attempts = 0;
         loop {
+            attempts += 1;
+            // Both have deadlines of their own: past the one below, the request was sent.
             let agreed = transport.api_version().await?;
-            let (mut stream, head) =
-                Self::exchange(transport, request, &agreed.to_string()).await?;
+            let socket = transport.connect().await?;
+            let answered = timeout(deadline, async {
+                let (mut stream, head) =
+                    Self::exchange(transport, socket, request, &agreed.to_string()).await?;
+                let good = (200..300).contains(&head.status) || matches!(head.status, 101 | 304);
+                let refusal = if good {
+                    None
+                } else {
+                    Some(stream.text().await?)
+                };
+                Ok((stream, head, refusal))
+            });
+            let (stream, head, refusal) = answered.await.unwrap_or_else(|_| {
+                Err(transport.broke(format!("no answer in {} s", deadline.as_secs_f32())))
+            })?;
             let changed = Identity::from_headers(&head.headers)
                 .is_some_and(|identity| transport.known.answered(&identity));
-            if (200..300).contains(&head.status) || matches!(head.status, 101 | 304) {
+            let Some(refusal) = refusal else {
                 return Ok(stream);
-            }
-            if head.status == 400 && changed && transport.known.agreed() != Some(agreed) {
+            };
+            let outdated = changed && transport.known.agreed() != Some(agreed);
+            if head.status == 400 && outdated && attempts < MAX_AGREEMENTS {
                 // Another engine than the one that the version was agreed on with.
                 continue;
             }
-            let mut text = BytesMut::new();
-            while let Some(bytes) = stream.next().await? {
-                text.extend_from_slice(&bytes);
-                if text.len() > MAX_ERROR {
-                    break;
-                }
-            }
-            return Err(Error::from_status(
-                head.status,
-                &message(&String::from_utf8_lossy(&text)),
-                request.subject,
-            ));
+            let message = message(&refusal);
+            return Err(Error::from_status(head.status, &message, request.subject));
         }
+    }
+
+    /// An error's text.
+    async fn text(&mut self) -> Result<String, Error> {
+        let mut text = BytesMut::new();
+        while text.len() <= MAX_ERROR
+            && let Some(bytes) = self.next().await?
+        {
+            text.extend_from_slice(&bytes);
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     async fn exchange(
         transport: &Arc<Transport>,
+        mut socket: Socket,
         request: StreamRequest<'_>,
         version: &str,
     ) -> Result<(Self, Head), Error> {
@@ -134,7 +143,6 @@ impl Stream {
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let mut socket = transport.connect().await?;
         let sent = socket.write_all(text.as_bytes()).await;
         sent.map_err(|error| transport.broke(error.to_string()))?;
         let mut stream = Self {
@@ -210,7 +218,7 @@ impl Stream {
         let spare = self.buffer.capacity() - self.buffer.len();
         let read = self.read().await;
         let read = read.map_err(|error| self.transport.broke(error.to_string()))?;
-        if read == spare {
+        if read >= spare {
             self.room = (self.room * 2).min(LARGE_READ);
         } else if read < SMALL_READ / 4 {
             self.room = (self.room / 2).max(SMALL_READ);
@@ -224,9 +232,14 @@ impl Stream {
             match &mut self.connection {
                 Connection::Whole(socket) => {
                     let read = socket.read_buf(&mut self.buffer).await?;
-                    if self.load.read(read, Instant::now()) {
+                    // Without a descriptor for a clock the stream goes on by event.
+                    if self.load.read(read, Instant::now())
+                        && let Ok(ticks) = Ticks::start()
+                    {
                         self.change(|connection| match connection {
-                            Connection::Whole(socket) => Paced::new(socket).map(Connection::Paced),
+                            Connection::Whole(socket) => {
+                                Paced::new(socket, ticks).map(Connection::Paced)
+                            }
                             other => Ok(other),
                         })?;
                     }

@@ -24,6 +24,9 @@ use super::{
     version::{ApiVersion, Identity},
 };
 
+/// A request is sent so often when the engine is another one each time.
+pub(super) const MAX_AGREEMENTS: u32 = 3;
+
 /// How long the engine may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
@@ -104,12 +107,15 @@ impl Transport {
         Ok(identity.api.agree())
     }
 
-    /// The API version to speak: agreed on before, or now.
+    /// The API version to speak: agreed on before, or now. When this fails, nothing of the caller's was sent.
     pub(super) async fn api_version(&self) -> Result<ApiVersion, Error> {
-        match self.known.agreed() {
-            Some(agreed) => Ok(agreed),
-            None => self.probe().await,
+        if let Some(agreed) = self.known.agreed() {
+            return Ok(agreed);
         }
+        self.probe().await.map_err(|error| match error {
+            Error::NoAnswer { address, cause } => Error::Unreachable { address, cause },
+            error => error,
+        })
     }
 
     /// Sends one request on a connection of its own and waits for the head of its answer.
@@ -152,7 +158,9 @@ impl Transport {
             Either::Left(full) => Either::Left(full),
             Either::Right(stream) => Either::Right(Some(stream)),
         };
+        let mut attempts = 0;
         loop {
+            attempts += 1;
             let agreed = self.api_version().await?;
             let mut request = Request::new(());
             *request.method_mut() = parts.method.clone();
@@ -168,7 +176,8 @@ impl Transport {
             let changed = Identity::from_headers(response.headers())
                 .is_some_and(|identity| self.known.answered(&identity));
             let refused = response.status() == StatusCode::BAD_REQUEST;
-            if !(refused && changed && self.known.agreed() != Some(agreed)) {
+            let outdated = changed && self.known.agreed() != Some(agreed);
+            if !(refused && outdated && attempts < MAX_AGREEMENTS) {
                 return Ok(response);
             }
         }

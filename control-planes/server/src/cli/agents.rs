@@ -9,7 +9,7 @@ use turbopanel_control_plane::proto::control::{
 
 use super::{
     colour::Colour,
-    connection::Connection,
+    connection::{Connection, prompt},
     failure::Failure,
     figures, moment, note,
     output::print_json,
@@ -43,7 +43,7 @@ pub(crate) async fn all(connection: &Connection) -> Result<Vec<Agent>, Failure> 
             page_size: PAGE,
             page_token,
         };
-        let page = fleet.list_agents(request).await?.into_inner();
+        let page = fleet.list_agents(prompt(request)).await?.into_inner();
         agents.extend(page.agents);
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -116,7 +116,7 @@ pub(crate) async fn remove(
     text::agent_name(&name).map_err(Failure::Argument)?;
     let mut fleet = FleetServiceClient::new(connection.plane());
     let request = RemoveAgentRequest { name: name.clone() };
-    let removed = fleet.remove_agent(request).await?.into_inner();
+    let removed = fleet.remove_agent(prompt(request)).await?.into_inner();
     if json {
         print_json(
             &serde_json::json!({ "agent": name, "revoked_tokens": removed.revoked_tokens }),

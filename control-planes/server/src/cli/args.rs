@@ -50,6 +50,9 @@ pub(crate) struct Whom {
     /// [default: /var/lib/turbopanel for root, else turbopanel in the XDG state directory].
     #[arg(long, global = true, value_name = "DIR", env = "TURBOPANEL_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Sends the token over http:// to public addresses too, where everybody on the way sees it.
+    #[arg(long, global = true, env = "TURBOPANEL_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) allow_plaintext: bool,
     /// Prints JSON for programs (docs/cli.md describes it).
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -118,6 +121,9 @@ pub(crate) struct Serve {
     /// The container engine of the integrated agent [default: unix:///var/run/docker.sock].
     #[arg(long, env = "DOCKER_HOST", value_name = "ADDRESS")]
     pub(crate) docker_host: Option<String>,
+    /// Over how long agents spread their dials when they come back, 5m at most: long for a big fleet.
+    #[arg(long, env = "TURBOPANEL_REDIAL_SPREAD", default_value = "3s", value_name = "TIME", value_parser = moment::spread)]
+    pub(crate) redial_spread: Duration,
     /// How much is logged: debug, info, warn or error.
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL", ignore_case = true, value_parser = ["debug", "info", "warn", "error"])]
     pub(crate) log_level: String,
@@ -126,6 +132,7 @@ pub(crate) struct Serve {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentsAction {
     /// Forgets an agent, revokes its tokens and ends its connection.
+    #[command(after_help = "Examples:\n  turbopanel agents remove web-2")]
     Remove {
         /// The agent's name.
         name: String,
@@ -146,12 +153,16 @@ pub(crate) enum TokenAction {
         admin: bool,
     },
     /// Lists tokens, never their secrets.
+    #[command(
+        after_help = "Examples:\n  turbopanel token list\n  turbopanel token list --all --json | jq -r '.[] | select(.name == \"web-2\") | .id'"
+    )]
     List {
         /// Also revoked ones.
         #[arg(long, short)]
         all: bool,
     },
     /// Revokes a token and ends the connections that it opened.
+    #[command(after_help = "Examples:\n  turbopanel token revoke 0123456789abcdef")]
     Revoke {
         /// The token's id, as `token list` shows it.
         id: String,
@@ -260,6 +271,8 @@ mod tests {
             "turbopanel logs local/a/b",
             "turbopanel logs local/web --since yesterday",
             "turbopanel serve --listen nowhere",
+            "turbopanel serve --redial-spread 301s",
+            "turbopanel serve --redial-spread 3",
             "turbopanel token create",
             "turbopanel --token secret agents",
         ] {

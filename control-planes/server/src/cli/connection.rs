@@ -1,17 +1,20 @@
 //! Which control plane is spoken to, as whom, and the channels to it and to its agents.
 
 use std::{
-    fs,
-    io::{self, IsTerminal as _, stderr},
+    fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use tokio::{net::TcpStream, time::timeout};
-use tonic::Code;
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use turbopanel_control_plane::{proto, serve};
-use turbopanel_tunnel::{Channel, DialHeaders, Methods, Target, connect_caller, dial};
+use turbopanel_tunnel::{Channel, DialHeaders, Methods, Target, connect_caller, dial, is_private};
 
 use super::{
     args::Whom,
@@ -22,6 +25,8 @@ use super::{
 
 /// How long the control plane may take to accept a connection.
 const REACH: Duration = Duration::from_secs(10);
+/// How long an answer may take that is not a stream. Streams go on over cuts; people wait for answers.
+pub(crate) const ANSWER: Duration = Duration::from_secs(20);
 /// How long a cancelled call may take to be told to the other end.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Longer files are no tokens.
@@ -39,6 +44,12 @@ impl Connection {
     /// Finds the token, and sees that somebody listens at the URL.
     pub(crate) async fn open(whom: Whom) -> Result<Self, Failure> {
         let target = Target::parse(&whom.url).map_err(Failure::Url)?;
+        let guarded = target.is_plaintext() && !whom.allow_plaintext;
+        let target = if guarded {
+            target.private_only()
+        } else {
+            target
+        };
         let token = token(&whom, &target)?;
         let methods = Methods::from_descriptor_set(proto::FILE_DESCRIPTOR_SET)
             .map_err(|error| Failure::Start(io::Error::other(error)))?;
@@ -52,15 +63,13 @@ impl Connection {
             },
             methods,
         };
-        if connection.target.is_plaintext()
-            && !loopback(&connection.target)
-            && stderr().is_terminal()
-        {
+        let address = connection.reach(guarded).await?;
+        // Without a terminal too: a log is where somebody finds it later.
+        if guarded && !address.is_loopback() {
             note(
-                "warning: http:// sends the token unencrypted; put TLS in front of the control plane and use https://",
+                "warning: http:// sends the token unencrypted; put TLS in front of the control plane and use https://, or say that it is meant with TURBOPANEL_ALLOW_PLAINTEXT=1",
             );
         }
-        connection.reach().await?;
         Ok(connection)
     }
 
@@ -83,18 +92,34 @@ impl Connection {
         )
     }
 
-    /// A channel waits for its control plane; a person wants to know at once when there is none.
-    async fn reach(&self) -> Result<(), Failure> {
-        let host = self.target.host().trim_matches(['[', ']']);
-        let cause = match timeout(REACH, TcpStream::connect((host, self.target.port()))).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} s", REACH.as_secs()),
-        };
-        Err(Failure::Unreachable {
+    /// A channel waits for its control plane; a person wants to know at once when there is none, or
+    /// none that may be told the token.
+    async fn reach(&self, guarded: bool) -> Result<IpAddr, Failure> {
+        let host = self.target.host();
+        let unreachable = |cause| Failure::Unreachable {
             url: self.url.clone(),
             cause,
-        })
+        };
+        let reaching = async {
+            let found = lookup_host((host, self.target.port())).await;
+            let addresses: Vec<_> = found
+                .map_err(|error| unreachable(error.to_string()))?
+                .collect();
+            let public = addresses.iter().find(|address| !is_private(address.ip()));
+            if let Some(address) = public.filter(|_| guarded) {
+                return Err(Failure::Plaintext {
+                    host: host.to_owned(),
+                    ip: address.ip(),
+                });
+            }
+            let stream = TcpStream::connect(addresses.as_slice()).await;
+            stream
+                .and_then(|stream| stream.peer_addr())
+                .map(|address| address.ip())
+                .map_err(|error| unreachable(error.to_string()))
+        };
+        let late = || unreachable(format!("no answer within {} s", REACH.as_secs()));
+        timeout(REACH, reaching).await.map_err(|_| late())?
     }
 
     /// A channel keeps to itself why it got no link: dials once more to learn it.
@@ -111,6 +136,13 @@ impl Connection {
         }
         failure
     }
+}
+
+/// A request whose answer must come within [`ANSWER`].
+pub(crate) fn prompt<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(ANSWER);
+    request
 }
 
 /// Returns when the other end knows of every cancel that was sent before, or after a short time.

@@ -6,10 +6,10 @@
 //!                                                       └──▶ exited ──▶ exit code
 //! ```
 
-use std::io::{IsTerminal as _, stderr, stdin};
+use std::io::{self, IsTerminal as _, stderr, stdin};
 
 use futures_util::{StreamExt as _, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use turbopanel_control_plane::proto::agent::{
@@ -43,8 +43,9 @@ pub(crate) async fn run(connection: &Connection, args: Exec, json: bool) -> Resu
     let (output, reader) = Output::start()?;
     // SIGINT and its own end are all that this queue holds.
     let (signals, queued) = mpsc::channel(2);
-    let steps = steps(args, queued)?;
-    match attend(channel, steps, signals, interrupts, output, reader, json).await {
+    let (steps, failed) = steps(args, queued)?;
+    let call = call(channel.clone(), steps, output, json);
+    match attend(channel, call, failed, signals, interrupts, reader).await {
         Ok(exited) => Ok(code_of(&exited)),
         Err(Failure::Refused(status)) => {
             let code = match reason(&status).as_deref() {
@@ -57,18 +58,16 @@ pub(crate) async fn run(connection: &Connection, args: Exec, json: bool) -> Resu
             Failure::Refused(status).tell();
             Ok(code)
         }
-        Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            Ok(BROKEN_PIPE)
-        }
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(BROKEN_PIPE),
         Err(failure) => Err(failure),
     }
 }
 
-/// Everything that is sent: the start, standard input, and SIGINT.
+/// Everything that is sent: the start, standard input, and SIGINT. And why standard input could not be read.
 fn steps(
     args: Exec,
     signals: mpsc::Receiver<RunCommandRequest>,
-) -> Result<impl futures_util::Stream<Item = RunCommandRequest> + Send + 'static, Failure> {
+) -> Result<(impl Steps, oneshot::Receiver<io::Error>), Failure> {
     let forwards = args.interactive || !stdin().is_terminal();
     let start = CommandStart {
         target: Some(match args.place.container {
@@ -85,13 +84,28 @@ fn steps(
         user: args.user.unwrap_or_default(),
         timeout: args.timeout.and_then(|timeout| timeout.try_into().ok()),
     };
-    let pieces = if forwards { Some(input::read()?) } else { None };
-    let pieces = stream::iter(pieces).flat_map(ReceiverStream::new);
+    let (tell, failed) = oneshot::channel();
+    let input = if forwards { Some(input::read()?) } else { None };
+    let pieces = stream::unfold((input, tell), |(mut input, tell)| async {
+        match input.as_mut()?.recv().await? {
+            Ok(piece) => Some((piece, (input, tell))),
+            Err(error) => {
+                let _ = tell.send(error);
+                // What was sent is not all: it must not end as if it were.
+                std::future::pending().await
+            }
+        }
+    });
     let pieces = pieces.map(|piece| step(run_command_request::Step::Stdin(piece.into())));
     let end = stream::iter([step(run_command_request::Step::StdinEnd(StdinEnd {}))]);
     let rest = stream::select(ReceiverStream::new(signals), pieces.chain(end));
-    Ok(stream::iter([step(run_command_request::Step::Start(start))]).chain(rest))
+    let steps = stream::iter([step(run_command_request::Step::Start(start))]).chain(rest);
+    Ok((steps, failed))
 }
+
+trait Steps: stream::Stream<Item = RunCommandRequest> + Send + 'static {}
+
+impl<S: stream::Stream<Item = RunCommandRequest> + Send + 'static> Steps for S {}
 
 fn step(step: run_command_request::Step) -> RunCommandRequest {
     RunCommandRequest { step: Some(step) }
@@ -100,14 +114,14 @@ fn step(step: run_command_request::Step) -> RunCommandRequest {
 /// Runs the call beside the signals; leaving early cancels it, and the agent kills the command.
 async fn attend(
     channel: Channel,
-    steps: impl futures_util::Stream<Item = RunCommandRequest> + Send + 'static,
+    call: impl Future<Output = Result<CommandExited, Failure>>,
+    failed: oneshot::Receiver<io::Error>,
     signals: mpsc::Sender<RunCommandRequest>,
     mut interrupts: Interrupts,
-    output: Output,
     reader: Reader,
-    json: bool,
 ) -> Result<CommandExited, Failure> {
-    let mut call = Box::pin(call(channel.clone(), steps, output, json));
+    let mut call = Box::pin(call);
+    let mut unreadable = Box::pin(unreadable(failed));
     let mut told = Box::pin(tell_presence(channel.presence()));
     let mut interrupted = false;
     let ended = loop {
@@ -127,6 +141,7 @@ async fn attend(
                 }
             }
             () = reader.gone() => break super::output::closed(),
+            error = &mut unreadable => break Failure::Input(error),
             never = &mut told => match never {},
             done = &mut call => match done {
                 Ok(exited) => return Ok(exited),
@@ -135,7 +150,10 @@ async fn attend(
         }
     };
     drop(call);
-    if matches!(ended, Failure::Signal(_) | Failure::Output(_)) {
+    if matches!(
+        ended,
+        Failure::Signal(_) | Failure::Output(_) | Failure::Input(_)
+    ) {
         tokio::select! {
             () = settle(channel) => {}
             _ = interrupts.next() => {}
@@ -144,9 +162,16 @@ async fn attend(
     Err(ended)
 }
 
+async fn unreadable(failed: oneshot::Receiver<io::Error>) -> io::Error {
+    match failed.await {
+        Ok(error) => error,
+        Err(_) => std::future::pending().await,
+    }
+}
+
 async fn call(
     channel: Channel,
-    steps: impl futures_util::Stream<Item = RunCommandRequest> + Send + 'static,
+    steps: impl Steps,
     mut output: Output,
     json: bool,
 ) -> Result<CommandExited, Failure> {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    net::IpAddr,
     path::PathBuf,
 };
 
@@ -12,6 +13,7 @@ use turbopanel_tunnel::TargetError;
 
 use super::{
     colour::{self, Colour},
+    connection::ANSWER,
     directory, text,
 };
 
@@ -20,6 +22,10 @@ use super::{
 pub(crate) enum Failure {
     #[error("the URL of the control plane {0}")]
     Url(#[source] TargetError),
+    #[error(
+        "{host} is at the public address {ip}, and http:// would show the token to everybody on the way"
+    )]
+    Plaintext { host: String, ip: IpAddr },
     #[error("no token for {url}")]
     NoToken {
         url: String,
@@ -41,6 +47,8 @@ pub(crate) enum Failure {
     Cut,
     #[error("{failed} of {asked} connected agents could not be asked")]
     Partly { failed: usize, asked: usize },
+    #[error("cannot read standard input: {0}; the command was killed")]
+    Input(#[source] io::Error),
     #[error("cannot write the output: {0}")]
     Output(#[source] io::Error),
     #[error("stopped by signal {0}")]
@@ -61,10 +69,17 @@ impl Failure {
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Url(_) | Self::Argument(_) => 2,
+            Self::Url(_) | Self::Plaintext { .. } | Self::Argument(_) => 2,
             Self::Unreachable { .. } | Self::Partly { .. } => 3,
+            Self::Refused(status) if status.code() == Code::DeadlineExceeded => 3,
             Self::Refused(status) => match reason(status).as_deref() {
-                Some("AGENT_OFFLINE" | "ENGINE_UNREACHABLE" | "AGENT_STOPPING") => 3,
+                Some(
+                    "AGENT_OFFLINE"
+                    | "AGENT_SHUT_OUT"
+                    | "AGENT_STOPPING"
+                    | "CONTROL_PLANE_STOPPING"
+                    | "ENGINE_UNREACHABLE",
+                ) => 3,
                 Some("CONTROL_PLANE_UNREACHABLE") if status.code() == Code::Unavailable => 3,
                 _ => 1,
             },
@@ -96,6 +111,9 @@ impl Failure {
             Self::Url(_) => {
                 "set it with --url or TURBOPANEL_URL, for example http://127.0.0.1:18282"
             }
+            Self::Plaintext { .. } => {
+                "use https://, or allow it with --allow-plaintext or TURBOPANEL_ALLOW_PLAINTEXT=1"
+            }
             Self::NoToken {
                 looked_in: Some(path),
                 ..
@@ -122,14 +140,10 @@ impl Failure {
             Self::Unreachable { .. } => {
                 "start one with `turbopanel serve`, or name another with --url or TURBOPANEL_URL"
             }
-            // Some sentences say it themselves.
-            Self::Refused(status)
-                if status.code() != Code::Unauthenticated
-                    && status.message().contains("`turbopanel ") =>
-            {
-                return None;
+            Self::Refused(status) if status.code() == Code::DeadlineExceeded => {
+                "what it did is not known; `turbopanel agents` tells whether the agent is connected"
             }
-            Self::Refused(status) => return hint_of(status).map(str::to_owned),
+            Self::Refused(status) => hint_of(&reason(status)?)?,
             Self::Cut => "what it did is not known; look before you run it again",
             _ => return None,
         };
@@ -139,27 +153,19 @@ impl Failure {
 
 const TOKEN: &str = "name a file that holds it with --token-file, or set TURBOPANEL_TOKEN; `turbopanel token create NAME --admin` makes one";
 
-fn hint_of(status: &Status) -> Option<&'static str> {
-    Some(match reason(status).as_deref() {
-        Some("AGENT_OFFLINE") => {
+/// For reasons whose sentence does not say it itself.
+fn hint_of(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "AGENT_OFFLINE" => {
             "see that the agent runs on its server; `turbopanel agents` lists all agents"
         }
-        Some("AGENT_UNKNOWN") => {
-            "`turbopanel agents` lists the agents; `turbopanel token create NAME` adds one"
-        }
-        Some("CONTAINER_NOT_FOUND") => "`turbopanel ps AGENT --all` lists the containers",
-        Some("ENGINE_UNREACHABLE") => {
+        "CALLER_TOKEN_REQUIRED" => TOKEN,
+        "CONTAINER_NOT_FOUND" => "`turbopanel ps AGENT --all` lists the containers",
+        "ENGINE_UNREACHABLE" => {
             "see that the container engine runs there, for example with `docker info`"
         }
-        Some("TOKEN_UNKNOWN") => "`turbopanel token list --all` lists the tokens",
-        Some("CALL_LOST") => "what it did is not known; look before you run it again",
-        _ => match status.code() {
-            Code::Unauthenticated => TOKEN,
-            Code::NotFound if status.message().contains("agent") => {
-                "`turbopanel agents` lists the agents"
-            }
-            _ => return None,
-        },
+        "CALL_LOST" => "what it did is not known; look before you run it again",
+        _ => return None,
     })
 }
 
@@ -170,6 +176,10 @@ pub(crate) fn reason(status: &Status) -> Option<String> {
 
 fn sentence(status: &Status) -> String {
     match status.message() {
+        // Only the command line sets deadlines here.
+        _ if status.code() == Code::DeadlineExceeded => {
+            format!("no answer came within {} s", ANSWER.as_secs())
+        }
         "" if status.code() == Code::Unimplemented => {
             "the other end does not know this call: its version is not that of this program"
                 .to_owned()

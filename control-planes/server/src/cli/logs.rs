@@ -23,6 +23,7 @@ use super::{
     lines::{Form, Printer},
     note,
     output::{self, Output, Side},
+    text,
 };
 
 /// How long to wait before a log is asked for again.
@@ -68,7 +69,9 @@ async fn follow(
     });
     let mut cursor = Cursor::default();
     let mut started = false;
+    let mut told = None;
     let mut request = request(&args);
+    let began = SystemTime::now();
     loop {
         match once(
             &channel,
@@ -82,12 +85,18 @@ async fn follow(
         {
             Ok(()) => return output.finish().await,
             Err(Failure::Refused(status)) if started && goes_on(&status, args.follow) => {
-                if stderr().is_terminal() {
-                    note(match reason(&status).as_deref() {
-                        Some("CALL_LOST") => "the log was cut; it goes on after its last line",
-                        _ => status.message(),
-                    });
+                let why = match reason(&status).as_deref() {
+                    Some("CALL_LOST") => {
+                        "the log was cut; it goes on after its last line".to_owned()
+                    }
+                    _ => text::safe(status.message()).to_string(),
+                };
+                // Once for each outage, however long it lasts.
+                let now = (why, cursor.since());
+                if stderr().is_terminal() && told.as_ref() != Some(&now) {
+                    note(&now.0);
                 }
+                told = Some(now);
             }
             Err(failure) => {
                 // What was printed before comes before the reason.
@@ -96,11 +105,20 @@ async fn follow(
             }
         }
         tokio::time::sleep(AGAIN).await;
-        if let Some(since) = cursor.since() {
-            cursor.again();
-            request.since = Some(since);
-            request.tail_lines = None;
-        }
+        go_on(&mut request, &mut cursor, began);
+    }
+}
+
+/// Asks for what has not been printed, of a log whose call began then by the clock of this machine.
+fn go_on(request: &mut StreamLogsRequest, cursor: &mut Cursor, began: SystemTime) {
+    if let Some(since) = cursor.since() {
+        cursor.again();
+        request.since = Some(since);
+        request.tail_lines = None;
+    } else if request.tail_lines == Some(0) {
+        // None of the old lines were wanted: what was printed meanwhile is new.
+        request.since.get_or_insert_with(|| began.into());
+        request.tail_lines = None;
     }
 }
 
@@ -147,9 +165,13 @@ async fn print(
 fn goes_on(status: &Status, follows: bool) -> bool {
     match reason(status).as_deref() {
         Some("CALL_LOST") => true,
-        Some("AGENT_OFFLINE" | "AGENT_STOPPING" | "ENGINE_UNREACHABLE" | "TOO_MANY_CALLS") => {
-            follows
-        }
+        Some(
+            "AGENT_OFFLINE"
+            | "AGENT_STOPPING"
+            | "CONTROL_PLANE_STOPPING"
+            | "ENGINE_UNREACHABLE"
+            | "TOO_MANY_CALLS",
+        ) => follows,
         Some("CONTROL_PLANE_UNREACHABLE") => follows && status.code() == tonic::Code::Unavailable,
         _ => false,
     }
@@ -162,10 +184,13 @@ pub(crate) async fn tell_presence(mut presence: watch::Receiver<Presence>) -> In
         {
             let now = presence.borrow_and_update();
             if was_here && !now.connected {
-                note(&format!("agent {} is away; waiting for it", now.agent));
+                note(&format!(
+                    "agent {} is away; waiting for it",
+                    text::safe(&now.agent)
+                ));
                 left = true;
             } else if left && now.connected {
-                note(&format!("agent {} is back", now.agent));
+                note(&format!("agent {} is back", text::safe(&now.agent)));
                 left = false;
             }
             was_here = now.connected;
@@ -191,5 +216,36 @@ fn request(args: &Logs) -> StreamLogsRequest {
         since: args.since.map(|moment| moment.resolve(now)),
         until: args.until.map(|moment| moment.resolve(now)),
         streams,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_the_time_between_two_calls_is_lost() {
+        let began = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let asked = |tail_lines, cursor: &mut Cursor| {
+            let mut request = StreamLogsRequest {
+                tail_lines,
+                ..StreamLogsRequest::default()
+            };
+            go_on(&mut request, cursor, began);
+            (request.since, request.tail_lines)
+        };
+        let mut nothing = Cursor::default();
+        assert_eq!(asked(Some(0), &mut nothing), (Some(began.into()), None));
+        assert_eq!(asked(Some(5), &mut nothing), (None, Some(5)));
+        assert_eq!(asked(None, &mut nothing), (None, None));
+        let mut printed = Cursor::default();
+        let line = turbopanel_control_plane::proto::agent::LogLine {
+            time_unix_nano: 200_000_000_000,
+            ..Default::default()
+        };
+        assert!(printed.is_new(&line));
+        let since = printed.since();
+        assert!(since.is_some());
+        assert_eq!(asked(Some(0), &mut printed), (since, None));
     }
 }

@@ -60,8 +60,10 @@ fn run(args: Args) -> Result<u8, Failure> {
             Ok(0)
         }
         Command::Serve(serve) => {
+            // A relay's threads wake each other for every packet: half as many as there are cores carry more.
+            let cores = std::thread::available_parallelism().map_or(2, usize::from);
             let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
+                .worker_threads((cores / 2).clamp(1, 8))
                 .enable_all()
                 .build();
             let runtime = runtime.map_err(Failure::Start)?;

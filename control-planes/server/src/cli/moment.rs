@@ -72,6 +72,14 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
+/// Parses the time over which agents come back. Agents obey no longer one.
+pub(crate) fn spread(text: &str) -> Result<Duration, String> {
+    match span(text)? {
+        spread if spread <= Duration::from_secs(300) => Ok(spread),
+        _ => Err("agents spread their dials over 5m at most".to_owned()),
+    }
+}
+
 /// Appends a time as RFC 3339 does, in UTC and always to the nanosecond, so that columns align.
 pub(crate) fn append_rfc3339(out: &mut Vec<u8>, unix_nano: i64) {
     let seconds = unix_nano.div_euclid(1_000_000_000);

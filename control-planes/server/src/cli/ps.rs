@@ -16,7 +16,7 @@ use turbopanel_control_plane::proto::agent::{
 use super::{
     agents,
     colour::Colour,
-    connection::Connection,
+    connection::{Connection, prompt},
     failure::Failure,
     figures, moment, note,
     output::print_json,
@@ -108,7 +108,7 @@ async fn of_agent(
             page_size: PAGE,
             page_token,
         };
-        let page = client.list_containers(request).await?.into_inner();
+        let page = client.list_containers(prompt(request)).await?.into_inner();
         containers.extend(page.containers);
         page_token = page.next_page_token;
         if page_token.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{
     Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
@@ -10,14 +11,19 @@ use turbopanel_control_plane::serve::{Plane, ServeConfig};
 
 use super::{args::Serve, colour, failure::Failure, interrupt::Interrupts, output, text};
 
+/// As many open files as connections are accepted, and some.
+const ENOUGH_FILES: u64 = 20_000;
+
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
 pub(crate) async fn run(args: Serve, data_dir: PathBuf) -> Result<u8, Failure> {
     log_to_stderr(&args.log_level);
+    raise_open_files();
     let mut interrupts = Interrupts::listen()?;
     let config = ServeConfig {
         listen: args.listen,
         integrated_agent: !args.no_integrated_agent,
         public_url: args.public_url.filter(|url| !url.is_empty()),
+        redial_spread: args.redial_spread,
         docker_host: args.docker_host.filter(|host| !host.is_empty()),
         ..ServeConfig::new(data_dir)
     };
@@ -66,6 +72,26 @@ fn greeting(plane: &Plane, integrated: bool) -> String {
         token.display(),
         commands.join("\n  "),
     )
+}
+
+/// Every connection is a file, and the usual limit of 1024 is for programs that have a few: takes as many as
+/// the system allows.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(limit = limit.current, %error, "the limit on open files could not be raised");
+    }
+    match limit.maximum {
+        Some(maximum) if maximum < ENOUGH_FILES => tracing::warn!(
+            limit = maximum,
+            "the limit on open files bounds how many agents and callers can connect; raise it with `ulimit -Hn` or LimitNOFILE="
+        ),
+        Some(_) | None => {}
+    }
 }
 
 /// Our own crates log at the level that was asked for; what they depend on only warns.

@@ -10,7 +10,7 @@ use turbopanel_control_plane::proto::agent::{
 
 use super::{
     colour::Colour,
-    connection::Connection,
+    connection::{Connection, prompt},
     failure::Failure,
     figures, moment,
     output::print_json,
@@ -24,7 +24,10 @@ pub(crate) async fn show(
     as_json: bool,
 ) -> Result<u8, Failure> {
     let mut client = AgentServiceClient::new(connection.agent(agent)?);
-    let answer = client.get_status(GetStatusRequest {}).await?.into_inner();
+    let answer = client
+        .get_status(prompt(GetStatusRequest {}))
+        .await?
+        .into_inner();
     let status = answer.status.ok_or(Failure::Answer("status"))?;
     if as_json {
         print_json(&for_programs(&status))?;

@@ -12,8 +12,8 @@ use super::failure::Failure;
 /// Bytes in one piece.
 const PIECE: usize = 32 * 1024;
 
-/// Sends standard input piece by piece; the end of the channel is the end of the input.
-pub(crate) fn read() -> Result<mpsc::Receiver<Vec<u8>>, Failure> {
+/// Sends standard input piece by piece; the end of the channel is the end of the input, unless an error came last.
+pub(crate) fn read() -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, Failure> {
     let (pieces, receiver) = mpsc::channel(2);
     thread::Builder::new()
         .name("stdin".to_owned())
@@ -25,12 +25,15 @@ pub(crate) fn read() -> Result<mpsc::Receiver<Vec<u8>>, Failure> {
                     Ok(0) => return,
                     Ok(length) => {
                         let piece = buffer.get(..length).unwrap_or_default().to_vec();
-                        if pieces.blocking_send(piece).is_err() {
+                        if pieces.blocking_send(Ok(piece)).is_err() {
                             return;
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => return,
+                    Err(error) => {
+                        let _ = pieces.blocking_send(Err(error));
+                        return;
+                    }
                 }
             }
         })

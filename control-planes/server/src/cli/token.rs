@@ -1,16 +1,18 @@
 //! `turbopanel token`: lets agents and callers in, and shuts them out.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use tokio::{net::lookup_host, time::timeout};
 use turbopanel_control_plane::proto::control::{
     CreateTokenRequest, CreateTokenResponse, ListTokensRequest, RevokeTokenRequest, Token,
     TokenKind, token_service_client::TokenServiceClient,
 };
+use turbopanel_tunnel::{Target, is_private};
 
 use super::{
     colour::Colour,
-    connection::Connection,
+    connection::{Connection, prompt},
     failure::Failure,
     figures, moment, note,
     output::{print, print_json},
@@ -19,6 +21,8 @@ use super::{
 };
 
 const PAGE: u32 = 1000;
+/// How long a name in a URL may take to be found.
+const LOOK_UP: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -50,7 +54,7 @@ pub(crate) async fn create(
         kind: kind.into(),
         name: name.clone(),
     };
-    let made = client.create_token(request).await?.into_inner();
+    let made = client.create_token(prompt(request)).await?.into_inner();
     if json {
         // The two keys of an agent's token are a promise to programs.
         let whose = if admin { "name" } else { "agent" };
@@ -62,6 +66,13 @@ pub(crate) async fn create(
         );
     } else {
         print(joining(&name, &made).as_bytes())?;
+    }
+    if !admin && agents_refuse(&made.control_plane_url).await {
+        note(
+            "note: that URL is http:// to a public address, which agents refuse: it would show the token to everybody on the way.\n      \
+             Mend: put TLS in front of the control plane and run turbopanel serve --public-url https://NAME,\n      \
+             or start the agent with AGENT_ALLOW_PLAINTEXT=1",
+        );
     }
     if made.loopback_only && !admin {
         note(
@@ -84,7 +95,7 @@ pub(crate) async fn list(connection: &Connection, all: bool, json: bool) -> Resu
             page_token,
             include_revoked: all,
         };
-        let page = client.list_tokens(request).await?.into_inner();
+        let page = client.list_tokens(prompt(request)).await?.into_inner();
         tokens.extend(page.tokens);
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -130,7 +141,7 @@ pub(crate) async fn revoke(connection: &Connection, id: String, json: bool) -> R
     let mut client = TokenServiceClient::new(connection.plane());
     let request = RevokeTokenRequest { id: id.clone() };
     let ended = client
-        .revoke_token(request)
+        .revoke_token(prompt(request))
         .await?
         .into_inner()
         .ended_connections;
@@ -143,6 +154,18 @@ pub(crate) async fn revoke(connection: &Connection, id: String, json: bool) -> R
         ));
     }
     Ok(0)
+}
+
+/// Whether an agent would not send its token there, as far as this machine can tell.
+async fn agents_refuse(url: &str) -> bool {
+    let Some(target) = Target::parse(url).ok().filter(Target::is_plaintext) else {
+        return false;
+    };
+    let found = timeout(LOOK_UP, lookup_host((target.host(), target.port()))).await;
+    match found {
+        Ok(Ok(mut addresses)) => addresses.any(|address| !is_private(address.ip())),
+        Ok(Err(_)) | Err(_) => false,
+    }
 }
 
 /// The two ways to start the new agent.

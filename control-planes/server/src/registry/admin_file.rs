@@ -9,6 +9,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -17,7 +18,7 @@ use crate::store::{StoreError, TokenKind, sync_dir};
 
 impl Registry {
     /// Makes sure that `file` holds a valid administrator's token. `true` when a new one was made.
-    pub async fn ensure_admin_file(&self, file: &Path) -> Result<bool, RegistryError> {
+    pub async fn ensure_admin_file(self: &Arc<Self>, file: &Path) -> Result<bool, RegistryError> {
         let failed = |source| StoreError::Directory {
             path: file.to_owned(),
             source,

@@ -1,30 +1,33 @@
 //! The agents in memory: whether they are there, and how to reach them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     ops::Bound,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::SystemTime,
 };
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use turbopanel_tunnel::{Methods, Remote, Settings, proto::Hello};
+use turbopanel_tunnel::{Instance, Methods, Presence, Remote, Settings, proto::Hello};
 
-use super::name::tame;
+use super::{RegistryError, name::tame};
 use crate::store::AgentRecord;
 
-/// An agent that the control plane knows.
+/// An agent that the control plane knows, until it is removed or loses its token: then everything that
+/// goes on with it ends, and if it stays known, another one takes its place.
 #[derive(Debug)]
 pub struct Agent {
     /// Its name.
     pub name: Arc<str>,
     /// How it is reached. None for the integrated agent.
     pub remote: Option<Remote>,
-    removed: CancellationToken,
+    ended: CancellationToken,
+    /// It has a token, or needs none.
+    admitted: AtomicBool,
     state: Mutex<State>,
     revision: AtomicU64,
 }
@@ -33,8 +36,6 @@ pub struct Agent {
 struct State {
     record: AgentRecord,
     connected_at: Option<SystemTime>,
-    /// Counts connections, so that an older one's end does not hide a newer one.
-    connection: u64,
 }
 
 /// An agent as it is at one moment.
@@ -62,9 +63,27 @@ impl Agent {
         }
     }
 
-    /// Cancelled when the agent is removed.
-    pub fn removed(&self) -> &CancellationToken {
-        &self.removed
+    /// Cancelled when the agent is removed or loses its token.
+    pub fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
+    /// Why it cannot be called, however long one waits.
+    pub fn refusal(&self) -> Option<RegistryError> {
+        let name = || self.name.to_string();
+        if !self.admitted.load(Ordering::Acquire) {
+            Some(RegistryError::AgentShutOut(name()))
+        } else if self.ended.is_cancelled() {
+            Some(RegistryError::AgentUnknown(name()))
+        } else {
+            None
+        }
+    }
+
+    /// What the relay knows, which alone sees in which order connections come.
+    fn presence(&self) -> Option<Presence> {
+        let remote = self.remote.as_ref()?;
+        Some(remote.presence().borrow().clone())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -72,66 +91,100 @@ impl Agent {
     }
 }
 
+type ByName = BTreeMap<Arc<str>, Arc<Agent>>;
+
 /// Every agent, by name.
 #[derive(Debug)]
 pub struct Agents {
-    by_name: RwLock<BTreeMap<Arc<str>, Arc<Agent>>>,
+    by_name: RwLock<ByName>,
     revision: watch::Sender<u64>,
     methods: Methods,
 }
 
 impl Agents {
-    pub(super) fn load(records: Vec<AgentRecord>, methods: Methods) -> Self {
+    /// Knows these agents. `admitted` names those that have a token.
+    pub(super) fn load(
+        records: Vec<AgentRecord>,
+        admitted: &HashSet<String>,
+        methods: Methods,
+    ) -> Self {
         let agents = Self {
             by_name: RwLock::default(),
             revision: watch::Sender::new(0),
             methods,
         };
         for record in records {
-            agents.insert(record, false);
+            let admitted = admitted.contains(&record.name);
+            agents.put(agents.agent(record, admitted));
         }
         agents
     }
 
-    /// Adds an agent, unless it is there.
-    pub(super) fn insert(&self, record: AgentRecord, integrated: bool) -> Arc<Agent> {
-        let name: Arc<str> = record.name.as_str().into();
-        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = by_name.get(&name) {
-            return Arc::clone(known);
-        }
-        let remote = (!integrated).then(|| {
-            let remote = Remote::new(&name, self.methods.clone(), &Settings::default());
-            remote.set_last_seen(record.last_seen_at);
-            remote
-        });
-        let agent = Arc::new(Agent {
-            name: Arc::clone(&name),
-            remote,
-            removed: CancellationToken::new(),
+    /// Adds the integrated agent.
+    pub(super) fn integrate(&self, record: AgentRecord) {
+        self.put(Agent {
+            remote: None,
             state: Mutex::new(State {
-                connected_at: integrated.then_some(record.created_at),
-                record,
-                connection: 0,
+                connected_at: Some(record.created_at),
+                record: record.clone(),
             }),
-            revision: AtomicU64::new(0),
+            ..self.agent(record, true)
         });
-        by_name.insert(name, Arc::clone(&agent));
-        drop(by_name);
-        self.changed(&agent);
-        agent
+    }
+
+    /// Lets an agent in that has got a token, and adds it unless it is there.
+    pub(super) fn admit(&self, record: AgentRecord) {
+        match self.find(&record.name) {
+            Some(known) => known.admitted.store(true, Ordering::Release),
+            None => self.put(self.agent(record, true)),
+        }
+    }
+
+    /// Shuts an agent out that has lost its token, and ends whatever goes on with it. Returns it as it is from now on.
+    pub(super) fn shut_out(&self, name: &str, now: SystemTime) -> Option<Arc<Agent>> {
+        let old = self.find(name)?;
+        let mut record = old.state().record.clone();
+        if old.state().connected_at.is_some() {
+            record.last_seen_at = Some(now);
+            "its token was revoked".clone_into(&mut record.last_disconnect);
+        }
+        // In its place before it ends: whoever calls again then is told why.
+        self.put(self.agent(record, false));
+        old.admitted.store(false, Ordering::Release);
+        old.ended.cancel();
+        self.find(name)
     }
 
     /// Forgets an agent and ends whatever goes on with it.
     pub(super) fn remove(&self, name: &str) {
-        let removed = {
-            let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-            by_name.remove(name)
-        };
+        let removed = self.write().remove(name);
         if let Some(agent) = removed {
-            agent.removed.cancel();
+            agent.ended.cancel();
             self.changed(&agent);
         }
+    }
+
+    fn agent(&self, record: AgentRecord, admitted: bool) -> Agent {
+        let remote = Remote::new(&record.name, self.methods.clone(), &Settings::default());
+        remote.set_last_seen(record.last_seen_at);
+        Agent {
+            name: record.name.as_str().into(),
+            remote: Some(remote),
+            ended: CancellationToken::new(),
+            admitted: AtomicBool::new(admitted),
+            state: Mutex::new(State {
+                connected_at: None,
+                record,
+            }),
+            revision: AtomicU64::new(0),
+        }
+    }
+
+    fn put(&self, agent: Agent) {
+        let agent = Arc::new(agent);
+        self.write()
+            .insert(Arc::clone(&agent.name), Arc::clone(&agent));
+        self.changed(&agent);
     }
 
     /// The agent of a name.
@@ -157,34 +210,34 @@ impl Agents {
         self.revision.subscribe()
     }
 
-    /// Notes that an agent has connected. Returns the number of its connection.
-    pub fn connected(&self, agent: &Agent, hello: &Hello, address: &str, now: SystemTime) -> u64 {
-        let connection = {
+    /// Notes that an agent has connected, unless a newer connection has taken the place of this one.
+    pub fn connected(&self, agent: &Agent, hello: &Hello, address: &str, now: SystemTime) {
+        {
             let mut state = agent.state();
-            state.connection = state.connection.saturating_add(1);
+            let presence = agent.presence();
+            let is_newest = presence.is_some_and(|presence| {
+                let instance = Instance::from_bytes(&hello.instance);
+                presence.connected && presence.instance == instance && presence.dial == hello.dial
+            });
+            if !is_newest {
+                return;
+            }
             state.connected_at = Some(now);
             state.record.version = tame(&hello.version, 64);
             let capabilities = hello.capabilities.iter().take(64);
             state.record.capabilities = capabilities.map(|word| tame(word, 64)).collect();
             state.record.remote_address = address.to_owned();
             state.record.last_seen_at = Some(now);
-            state.connection
-        };
+        }
         self.changed(agent);
-        connection
     }
 
-    /// Notes that a connection of an agent has ended. `true` when no newer one has taken its place.
-    pub fn disconnected(
-        &self,
-        agent: &Agent,
-        connection: u64,
-        reason: &str,
-        now: SystemTime,
-    ) -> bool {
+    /// Notes that a connection of an agent has ended. `true` when no newer one, and no newer agent, has taken its place.
+    pub fn disconnected(&self, agent: &Agent, reason: &str, now: SystemTime) -> bool {
         {
             let mut state = agent.state();
-            if state.connection != connection {
+            let is_here = agent.presence().is_some_and(|presence| presence.connected);
+            if is_here || agent.ended.is_cancelled() {
                 return false;
             }
             state.connected_at = None;
@@ -211,7 +264,11 @@ impl Agents {
         });
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<Arc<str>, Arc<Agent>>> {
+    fn read(&self) -> RwLockReadGuard<'_, ByName> {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, ByName> {
+        self.by_name.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,9 +14,12 @@ pub enum RegistryError {
     AgentUnknown(String),
     /// The name is the integrated agent's.
     #[error(
-        "the agent local runs inside the control plane: it needs no token and cannot be removed, only left out with --no-integrated-agent"
+        "the name local is kept for the agent inside the control plane, which needs no token and cannot be removed, only left out with --no-integrated-agent: choose another name"
     )]
     AgentIsIntegrated,
+    /// The agent's token was revoked, and it has no other.
+    #[error("the token of agent {0} was revoked: `turbopanel token create {0}` makes a new one")]
+    AgentShutOut(String),
     /// The agent has a valid token already.
     #[error(
         "the agent {agent} has a token already ({token_id}): revoke that one first, or choose another name for another server"
@@ -32,7 +35,7 @@ pub enum RegistryError {
     TokenUnknown(String),
     /// There are as many as the control plane takes.
     #[error(
-        "there are {0} tokens, as many as the control plane keeps: remove agents that are gone"
+        "there are {0} valid tokens, as many as the control plane keeps: remove agents that are gone, and revoke tokens that nobody uses"
     )]
     TooManyTokens(usize),
     /// The system has no random bytes.

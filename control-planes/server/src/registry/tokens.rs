@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     error::Refusal,
-    secret::{Secret, same},
+    secret::{digest_of, id_in, same},
 };
 use crate::store::{TokenKind, TokenRecord};
 
-/// How many tokens are kept, revoked ones included.
+/// How many tokens are kept. Of revoked ones the oldest are forgotten to keep to it.
 pub const MAX_TOKENS: usize = 100_000;
 
 /// A token, with what lives by it.
@@ -70,8 +70,9 @@ impl Token {
         }
     }
 
-    /// When it was last used, to the minute.
+    /// When it was last used, to the minute: now, while a connection lives that it opened.
     pub fn last_used_at(&self) -> Option<SystemTime> {
+        self.used_by_links();
         self.changing().last_used_at
     }
 
@@ -105,6 +106,12 @@ impl Token {
         links
     }
 
+    fn used_by_links(&self) {
+        if self.links.load(Ordering::Relaxed) > 0 {
+            self.used(SystemTime::now());
+        }
+    }
+
     fn used(&self, now: SystemTime) {
         let minute = whole_minute(now);
         let mut changing = self.changing();
@@ -125,11 +132,12 @@ pub struct LinkGuard(Arc<Token>);
 
 impl Drop for LinkGuard {
     fn drop(&mut self) {
+        self.0.used_by_links();
         self.0.links.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Every token that was ever made.
+/// Every token.
 #[derive(Debug, Default)]
 pub struct Tokens {
     inner: RwLock<Inner>,
@@ -162,6 +170,23 @@ impl Tokens {
             .insert(Arc::clone(&token.id), Arc::clone(&token));
         inner.by_position.insert(position, Arc::clone(&token));
         token
+    }
+
+    /// Up to `limit` of those that were revoked, oldest first.
+    pub(super) fn oldest_revoked(&self, limit: usize) -> Vec<Arc<Token>> {
+        let inner = self.read();
+        let tokens = inner.by_position.values();
+        let revoked = tokens.filter(|token| token.ended.is_cancelled());
+        revoked.take(limit).cloned().collect()
+    }
+
+    /// Knows these no more.
+    pub(super) fn forget(&self, tokens: &[Arc<Token>]) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        for token in tokens {
+            inner.by_id.remove(&token.id);
+            inner.by_position.remove(&token.position);
+        }
     }
 
     /// How many there are.
@@ -206,19 +231,23 @@ impl Tokens {
         wanted: TokenKind,
         now: SystemTime,
     ) -> Result<Arc<Token>, Refusal> {
-        let secret = Secret::parse(presented.ok_or(Refusal::Missing)?).ok_or(Refusal::Unknown)?;
-        let token = self.find(secret.id()).ok_or(Refusal::Unknown)?;
-        if !same(&secret.digest(), &token.digest) {
+        let presented = presented.ok_or(Refusal::Missing)?;
+        let id = id_in(presented).ok_or(Refusal::Unknown)?;
+        let token = self.find(id).ok_or(Refusal::Unknown)?;
+        if !same(&digest_of(presented), &token.digest) {
             return Err(Refusal::Unknown);
         }
-        let id = token.id.to_string();
         if token.ended.is_cancelled() {
-            return Err(Refusal::Revoked(id));
+            return Err(Refusal::Revoked(id.to_owned()));
         }
         match (token.kind, wanted) {
             (TokenKind::Agent, TokenKind::Agent) | (TokenKind::Admin, TokenKind::Admin) => {}
-            (TokenKind::Agent, TokenKind::Admin) => return Err(Refusal::NotCallers(id)),
-            (TokenKind::Admin, TokenKind::Agent) => return Err(Refusal::NotAgents(id)),
+            (TokenKind::Agent, TokenKind::Admin) => {
+                return Err(Refusal::NotCallers(id.to_owned()));
+            }
+            (TokenKind::Admin, TokenKind::Agent) => {
+                return Err(Refusal::NotAgents(id.to_owned()));
+            }
         }
         token.used(now);
         Ok(token)
@@ -231,6 +260,7 @@ impl Tokens {
             .by_position
             .values()
             .filter_map(|token| {
+                token.used_by_links();
                 let mut changing = token.changing();
                 let at = changing.last_used_at.filter(|_| changing.unsaved)?;
                 changing.unsaved = false;
@@ -250,4 +280,29 @@ fn whole_minute(time: SystemTime) -> SystemTime {
         .unwrap_or_default()
         .as_secs();
     UNIX_EPOCH + Duration::from_secs(seconds - seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_in_use_while_a_connection_lives_that_it_opened() {
+        let tokens = Tokens::default();
+        let token = tokens.insert(TokenRecord {
+            id: "1".to_owned(),
+            kind: TokenKind::Agent,
+            name: "web-2".to_owned(),
+            digest: [0; 32],
+            created_at: UNIX_EPOCH,
+            last_used_at: Some(UNIX_EPOCH),
+            revoked_at: None,
+        });
+        assert_eq!(token.last_used_at(), Some(UNIX_EPOCH));
+        let link = token.link();
+        assert!(token.last_used_at() > Some(UNIX_EPOCH));
+        assert_eq!(tokens.take_unsaved().len(), 1);
+        drop(link);
+        assert!(token.last_used_at() > Some(UNIX_EPOCH));
+    }
 }

@@ -135,7 +135,7 @@ impl Session {
         let end = poll_immediate(&mut running).await;
         let agents = &self.doors.registry.agents;
         let address = peer.ip().to_canonical().to_string();
-        let connection = agents.connected(&self.agent, &hello, &address, SystemTime::now());
+        agents.connected(&self.agent, &hello, &address, SystemTime::now());
         self.announce(&hello);
         let end = match end {
             Some(end) => Some(end),
@@ -149,7 +149,7 @@ impl Session {
             || "it did not close in time".to_owned(),
             |end| end.to_string(),
         );
-        if agents.disconnected(&self.agent, connection, &reason, SystemTime::now()) {
+        if agents.disconnected(&self.agent, &reason, SystemTime::now()) {
             tracing::info!(agent = %name, %peer, reason, "the agent is gone");
             self.doors.registry.save_agent(&self.agent).await;
         } else {
@@ -177,7 +177,7 @@ impl Session {
             biased;
             end = &mut running => return Some(end),
             () = self.token.ended().cancelled() => (CloseCode::Revoked, "the agent's token was revoked"),
-            () = self.agent.removed().cancelled() => (CloseCode::Revoked, "the agent was removed"),
+            () = self.agent.ended().cancelled() => (CloseCode::Revoked, "the agent was removed"),
             () = self.doors.stopping.cancelled() => {
                 self.remote.say_goodbye(Goodbye {
                     reason: "the control plane stops".to_owned(),

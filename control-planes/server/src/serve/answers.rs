@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 
-use crate::registry::Refusal;
+use crate::{registry::Refusal, services::error::CallError};
 
 /// Names how this control plane talks to agents, on every answer.
 pub(super) const MODE: (HeaderName, HeaderValue) = (
@@ -33,15 +33,23 @@ pub(super) fn healthy() -> Response<Body> {
     build(StatusCode::OK, "application/json", format!("{body}\n"))
 }
 
+/// A refusal that also says how the calls end that were to come, with the headers of a gRPC answer.
+pub(super) fn error(status: StatusCode, error: CallError) -> Response<Body> {
+    let mut response = text(status, &error.to_string());
+    // A status that is no header leaves the sentence.
+    let _ = Status::from(error).add_header(response.headers_mut());
+    response
+}
+
 /// A token that is not let in.
-pub(super) fn refused(refusal: &Refusal) -> Response<Body> {
+pub(super) fn refused(refusal: Refusal) -> Response<Body> {
     let status = match refusal {
         Refusal::Missing | Refusal::Unknown => StatusCode::UNAUTHORIZED,
         Refusal::Revoked(_) | Refusal::NotCallers(_) | Refusal::NotAgents(_) => {
             StatusCode::FORBIDDEN
         }
     };
-    let mut response = text(status, &refusal.to_string());
+    let mut response = error(status, refusal.into());
     if status == StatusCode::UNAUTHORIZED {
         response
             .headers_mut()

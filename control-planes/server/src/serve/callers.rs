@@ -38,10 +38,13 @@ impl Doors {
                 Some(agent) => Some(agent),
                 None => {
                     let error = RegistryError::agent_unknown(name);
-                    return answers::text(StatusCode::NOT_FOUND, &error.to_string());
+                    return answers::error(StatusCode::NOT_FOUND, error.into());
                 }
             },
         };
+        if let Some(refusal) = agent.as_ref().and_then(|agent| agent.refusal()) {
+            return answers::error(StatusCode::FORBIDDEN, refusal.into());
+        }
         let Ok(permit) = Arc::clone(&self.limits.callers).try_acquire_owned() else {
             return answers::later(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -86,9 +89,9 @@ impl Link {
         };
         let cancel = CancellationToken::new();
         let mut running = pin!(self.serve(opened.socket().await, cancel.clone()));
-        let removed = async {
+        let agent_ended = async {
             match &self.agent {
-                Some(agent) => agent.removed().cancelled().await,
+                Some(agent) => agent.ended().cancelled().await,
                 None => std::future::pending().await,
             }
         };
@@ -101,7 +104,7 @@ impl Link {
             biased;
             end = &mut running => Some(end),
             () = self.token.ended().cancelled() => None,
-            () = removed => None,
+            () = agent_ended => None,
             () = stop.cancelled() => None,
         };
         let end = match end {
@@ -111,6 +114,12 @@ impl Link {
                 timeout(CLOSING, running).await.ok()
             }
         };
+        if self.token.ended().is_cancelled()
+            && let Some(remote) = self.agent.as_ref().and_then(|agent| agent.remote.as_ref())
+        {
+            // What came by this link after the token was revoked.
+            remote.revoke_caller(&self.token.id);
+        }
         let end = end.map_or_else(
             || "it did not close in time".to_owned(),
             |end| end.to_string(),
@@ -132,14 +141,9 @@ impl Link {
                 .serve_caller(socket, link(""), cancel)
                 .await;
         };
-        match (&agent.remote, &self.doors.calls.integrated) {
+        match (&agent.remote, &self.doors.local) {
             (Some(remote), _) => remote.run_caller(socket, &caller, cancel).await,
-            (None, Some(integrated)) => {
-                integrated
-                    .server()
-                    .serve_caller(socket, link(&agent.name), cancel)
-                    .await
-            }
+            (None, Some(local)) => local.serve_caller(socket, link(&agent.name), cancel).await,
             (None, None) => EndReason::Cut("the agent is not there".to_owned()),
         }
     }

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Request, Response, header};
-use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, service::Routes};
 use tower::ServiceExt;
-use turbopanel_tunnel::{Caller, Remote, grpc_timeout};
+use turbopanel_tunnel::{Caller, Methods, Remote, grpc_timeout};
 
-use super::{ending::Ending, integrated::Integrated};
+use super::{
+    integrated::Integrated,
+    live::{Live, Terms},
+};
 use crate::{
     registry::{Agent, Registry, RegistryError, Token, name},
     services::error::CallError,
@@ -46,57 +48,74 @@ pub(super) struct Calls {
     pub(super) registry: Arc<Registry>,
     pub(super) own: Routes,
     pub(super) integrated: Option<Integrated>,
-    /// Cancelled when the time to drain is over.
-    pub(super) stopped: CancellationToken,
+    /// What every method says of itself.
+    pub(super) methods: Methods,
+    pub(super) live: Arc<Live>,
 }
 
 impl Calls {
     /// Answers a call. `token` let the caller in; none for the few calls that need none.
     pub(super) async fn answer(
         &self,
+        request: Request<Body>,
+        token: Option<Arc<Token>>,
+    ) -> Response<Body> {
+        match self.target(&request) {
+            Ok(target) => self.answer_by(target, request, token).await,
+            Err(error) => Status::from(error).into_http(),
+        }
+    }
+
+    /// Has the integrated agent answer a call.
+    pub(super) async fn answer_locally(
+        &self,
+        request: Request<Body>,
+        token: Arc<Token>,
+    ) -> Response<Body> {
+        match self.agent(name::LOCAL) {
+            Ok(target) => self.answer_by(target, request, Some(token)).await,
+            Err(error) => Status::from(error).into_http(),
+        }
+    }
+
+    async fn answer_by(
+        &self,
+        target: Target,
         mut request: Request<Body>,
         token: Option<Arc<Token>>,
     ) -> Response<Body> {
-        let target = match self.target(&request) {
-            Ok(target) => target,
-            Err(error) => return Status::from(error).into_http(),
-        };
         if let Some(token) = &token {
             request
                 .extensions_mut()
                 .insert(Caller(Arc::clone(&token.id)));
         }
-        let mut ending = Ending {
+        let path = request.uri().path();
+        // Health and reflection, which describe themselves not, only read.
+        let reads = self.methods.get(path).no_side_effects || path.starts_with("/grpc.");
+        let mut terms = Terms {
             token,
             agent: None,
-            timeout: None,
-            stopped: self.stopped.clone(),
+            timeout: grpc_timeout(request.headers()),
+            reads,
         };
         match target {
             Target::Own => {
-                // The agents' routers and the tunnel see to deadlines themselves.
-                ending.timeout = grpc_timeout(request.headers());
                 let answering = self.own.clone().oneshot(request);
-                ending
-                    .bound(async move { answering.await.unwrap_or_else(|never| match never {}) })
-                    .await
+                let answering =
+                    async move { Ok(answering.await.unwrap_or_else(|never| match never {})) };
+                self.live.run(terms, answering).await
             }
             Target::Integrated(agent, integrated) => {
-                ending.agent = Some(agent);
+                terms.agent = Some(agent);
                 strip(request.headers_mut());
-                ending.bound(integrated.answer(request)).await
+                let answering = async move { Ok(integrated.answer(request).await) };
+                self.live.run(terms, answering).await
             }
             Target::Remote(agent, remote) => {
-                ending.agent = Some(agent);
+                terms.agent = Some(agent);
                 strip(request.headers_mut());
-                ending
-                    .bound(async move {
-                        match remote.channel().oneshot(request).await {
-                            Ok(response) => response.map(Body::new),
-                            Err(status) => status.into_http(),
-                        }
-                    })
-                    .await
+                let answering = remote.channel().oneshot(request);
+                self.live.run(terms, answering).await
             }
         }
     }
@@ -133,6 +152,9 @@ impl Calls {
     fn agent(&self, named: &str) -> Result<Target, CallError> {
         let unknown = || RegistryError::AgentUnknown(named.to_owned());
         let agent = self.registry.agents.find(named).ok_or_else(unknown)?;
+        if let Some(refusal) = agent.refusal() {
+            return Err(refusal.into());
+        }
         match (agent.remote.clone(), &self.integrated) {
             (Some(remote), _) => Ok(Target::Remote(agent, remote)),
             (None, Some(integrated)) => Ok(Target::Integrated(agent, integrated.clone())),

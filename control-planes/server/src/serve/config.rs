@@ -10,6 +10,9 @@ use std::{
 /// The port of a control plane unless told otherwise.
 pub const DEFAULT_PORT: u16 = 18282;
 
+/// How long running calls may go on after a stop was asked for, unless told otherwise.
+pub(super) const GRACE: Duration = Duration::from_secs(7);
+
 /// How a control plane serves.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
@@ -26,8 +29,13 @@ pub struct ServeConfig {
     pub docker_host: Option<String>,
     /// The name that agents are told, for people.
     pub name: String,
+    /// Over how long agents spread their dials when they come back, so that a big fleet does not
+    /// come at once.
+    pub redial_spread: Duration,
     /// How long running calls may go on after a stop was asked for.
     pub grace: Duration,
+    /// Connections at once, at most.
+    pub max_connections: usize,
 }
 
 impl ServeConfig {
@@ -40,7 +48,9 @@ impl ServeConfig {
             public_url: None,
             docker_host: None,
             name: "turbopanel".to_owned(),
-            grace: Duration::from_secs(10),
+            redial_spread: Duration::from_secs(3),
+            grace: GRACE,
+            max_connections: 16_384,
         }
     }
 }

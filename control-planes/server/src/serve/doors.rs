@@ -38,6 +38,8 @@ pub(super) struct Doors {
     pub(super) calls: Arc<Calls>,
     /// The control plane's own services, for callers over frames.
     pub(super) frames: Server,
+    /// The integrated agent, for callers over frames.
+    pub(super) local: Option<Server>,
     pub(super) greeting: Greeting,
     pub(super) instance: Instance,
     /// The links of agents and of callers over frames.
@@ -187,7 +189,7 @@ impl Refused {
     /// As an answer in plain HTTP.
     pub(super) fn into_http(self) -> Response<Body> {
         match self {
-            Self::Token(refusal) => answers::refused(&refusal),
+            Self::Token(refusal) => answers::refused(refusal),
             Self::TooMany => answers::later(
                 StatusCode::TOO_MANY_REQUESTS,
                 10,

@@ -1,7 +1,7 @@
 //! The agent inside the control plane, named `local`: the agent's own router, called in process.
 //! The only place where the control plane uses the agent other than through its contract.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
 use tokio::time::timeout;
@@ -12,20 +12,18 @@ use turbopanel_agent::{
     engines::docker::EngineAddress,
     router::{self, Deadline},
 };
-use turbopanel_tunnel::{Server, Settings};
 
 use super::{ServeConfig, ServeError};
-use crate::registry::name::LOCAL;
+use crate::{registry::name::LOCAL, store::AgentRecord};
 
 /// How long the agent's tasks may take to end after their calls.
-const CLOSING: Duration = Duration::from_secs(2);
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// The integrated agent. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Integrated {
     agent: Agent,
     router: Deadline<Routes>,
-    server: Server,
 }
 
 impl Integrated {
@@ -37,12 +35,16 @@ impl Integrated {
             .map_err(|error| ServeError::DockerHost(Box::new(error)))?;
         let agent = Agent::integrated(LOCAL, address);
         let router = router::build(&agent).await;
-        let server = Server::new(router.clone(), Agent::methods(), Settings::default());
-        Ok(Self {
-            agent,
-            router,
-            server,
-        })
+        Ok(Self { agent, router })
+    }
+
+    /// What is known of it, as of any agent.
+    pub(super) fn record(&self) -> AgentRecord {
+        AgentRecord {
+            version: turbopanel_agent::VERSION.to_owned(),
+            capabilities: self.agent.capabilities(),
+            ..AgentRecord::new(LOCAL.to_owned(), SystemTime::now())
+        }
     }
 
     /// Answers a call in process.
@@ -51,14 +53,8 @@ impl Integrated {
         answering.await.unwrap_or_else(|never| match never {})
     }
 
-    /// For callers over frames.
-    pub(super) fn server(&self) -> &Server {
-        &self.server
-    }
-
-    /// Lets calls end within `grace`, then stops the agent.
-    pub(super) async fn stop(&self, grace: Duration) {
-        self.server.shutdown(grace).await;
+    /// Stops the agent, whose calls are over.
+    pub(super) async fn stop(&self) {
         self.agent.stop().cancel();
         self.agent.tasks().close();
         if timeout(CLOSING, self.agent.tasks().wait()).await.is_err() {

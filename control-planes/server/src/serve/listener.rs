@@ -1,6 +1,6 @@
 //! Accepts connections and speaks HTTP/1.1 and HTTP/2 on them, within limits.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
@@ -9,15 +9,21 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
 };
 use tokio_util::task::TaskTracker;
 
-use super::{doors::Doors, first_bytes::FirstBytes};
+use turbopanel_tunnel::FirstBytes;
 
-/// Connections at once, at most.
-const CONNECTIONS: usize = 16_384;
+use super::doors::Doors;
+
+/// Refusals for want of room that are written at once, at most. Others are closed without a word.
+const REFUSING: usize = 64;
+/// How long such a refusal may take.
+const REFUSAL: Duration = Duration::from_secs(2);
 /// How long the head of a request may take.
 const HEAD: Duration = Duration::from_secs(10);
 /// How long to wait when the system gives no further connection, for example for want of descriptors.
@@ -25,8 +31,14 @@ const BREATH: Duration = Duration::from_millis(200);
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nTurbopanel-Mode: websocket\r\nContent-Length: 51\r\nConnection: close\r\n\r\nthe control plane has no room for more connections\n";
 
 /// Accepts until a stop is asked for. `connections` holds what was accepted.
-pub(super) async fn accept(listener: TcpListener, doors: Arc<Doors>, connections: TaskTracker) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+pub(super) async fn accept(
+    listener: TcpListener,
+    max: usize,
+    doors: Arc<Doors>,
+    connections: TaskTracker,
+) {
+    let room = Arc::new(Semaphore::new(max));
+    let refusing = Arc::new(Semaphore::new(REFUSING));
     let http = Arc::new(http());
     loop {
         let accepted = tokio::select! {
@@ -42,8 +54,13 @@ pub(super) async fn accept(listener: TcpListener, doors: Arc<Doors>, connections
                     connections.spawn(serving);
                 }
                 Err(_) => {
-                    tracing::warn!(%peer, "a connection was refused: there are {CONNECTIONS} already");
-                    let _ = stream.try_write(BUSY);
+                    tracing::warn!(%peer, "a connection was refused: there are {max} already");
+                    if let Ok(permit) = Arc::clone(&refusing).try_acquire_owned() {
+                        connections.spawn(async move {
+                            let _permit = permit;
+                            timeout(REFUSAL, refuse(stream)).await
+                        });
+                    }
                 }
             },
             Err(error) => {
@@ -52,6 +69,16 @@ pub(super) async fn accept(listener: TcpListener, doors: Arc<Doors>, connections
             }
         }
     }
+}
+
+/// Says that there is no room. Then reads what the peer sends: closing with bytes unread would take the
+/// answer back.
+async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+    let mut unread = [0; 1024];
+    stream.write_all(BUSY).await?;
+    stream.shutdown().await?;
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
 }
 
 async fn serve(

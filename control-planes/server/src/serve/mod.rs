@@ -13,15 +13,15 @@ mod callers;
 mod calls;
 mod config;
 mod doors;
-mod ending;
 mod error;
-mod first_bytes;
 mod integrated;
 mod listener;
+mod live;
 mod own;
 mod proof;
 mod reach;
 mod refusals;
+mod stop;
 
 use std::{
     net::SocketAddr,
@@ -31,7 +31,7 @@ use std::{
 };
 
 use http::Request;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, body::Body};
 use tower::service_fn;
@@ -57,8 +57,6 @@ pub const ADMIN_TOKEN_FILE: &str = "admin-token";
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// How often agents tell how they are, in seconds.
 const HEARTBEAT: u32 = 30;
-/// How long links may take to close in order.
-const CLOSING: Duration = Duration::from_secs(5);
 
 /// A control plane whose port is bound and whose state is open; [`Plane::serve`] runs it.
 #[derive(Debug)]
@@ -85,8 +83,10 @@ impl Plane {
         };
         let methods = Methods::from_descriptor_set(FILE_DESCRIPTOR_SET)
             .map_err(|error| ServeError::Methods(error.to_string()))?;
-        let opened = Registry::open(&config.data_dir, methods, config.integrated_agent).await;
+        let local = integrated.as_ref().map(Integrated::record);
+        let opened = Registry::open(&config.data_dir, methods, local).await;
         let (registry, closing) = opened?;
+        let registry = Arc::new(registry);
         let failed = |source| ServeError::Bind {
             address: config.listen,
             source,
@@ -102,7 +102,7 @@ impl Plane {
             config,
             address,
             listener,
-            registry: Arc::new(registry),
+            registry,
             closing,
             integrated,
         })
@@ -141,7 +141,17 @@ impl Plane {
             );
         }
         let connections = TaskTracker::new();
-        let accepting = listener::accept(listener, Arc::clone(&doors), connections.clone());
+        let accepting = listener::accept(
+            listener,
+            config.max_connections,
+            Arc::clone(&doors),
+            connections.clone(),
+        );
+        doors.links.spawn({
+            let (live, withdrawn) = (Arc::clone(&doors.calls.live), registry.withdrawn());
+            let stopped = doors.stopped.clone();
+            async move { stopped.run_until_cancelled(live.watch(withdrawn)).await }
+        });
         let saving = async {
             loop {
                 tokio::time::sleep(SAVE_EVERY).await;
@@ -154,33 +164,7 @@ impl Plane {
             () = accepting => {}
             () = saving => {}
         }
-        tracing::info!(grace = ?config.grace, "the control plane stops");
-        doors.stopping.cancel();
-        connections.close();
-        let integrated = async {
-            if let Some(integrated) = &doors.calls.integrated {
-                integrated.stop(config.grace).await;
-            }
-        };
-        let (drained, (), ()) = tokio::join!(
-            timeout(config.grace, connections.wait()),
-            doors.frames.shutdown(config.grace),
-            integrated,
-        );
-        let drained = drained.is_ok();
-        doors.stopped.cancel();
-        doors.links.close();
-        let closed = timeout(CLOSING, async {
-            connections.wait().await;
-            doors.links.wait().await;
-        });
-        let closed = closed.await.is_ok();
-        registry.save_uses().await;
-        drop(doors);
-        drop(registry);
-        // Tasks that did not end in time may still hold the store.
-        let saved = timeout(CLOSING, closing.closed()).await.is_ok();
-        tracing::info!(drained, closed, saved, "the control plane has stopped");
+        stop::stop(doors, connections, registry, closing).await;
         Ok(())
     }
 }
@@ -205,34 +189,40 @@ async fn open(
         .map_err(|error| ServeError::Methods(error.to_string()))?;
     let reach = reach::reach(config.public_url.as_deref(), address);
     let instance = Instance::random();
-    let stopped = CancellationToken::new();
     let calls = Arc::new(Calls {
         registry: Arc::clone(registry),
         own: own::routes(registry, reach).await?,
         integrated,
-        stopped: stopped.clone(),
+        methods: methods.clone(),
+        live: Arc::default(),
     });
-    let frames = {
+    let served = |local| {
         let calls = Arc::clone(&calls);
-        let service = service_fn(move |request| over_frames(Arc::clone(&calls), request));
-        Server::new(service, methods, Settings::default())
+        let service = service_fn(move |request| over_frames(Arc::clone(&calls), request, local));
+        Server::new(service, methods.clone(), Settings::default())
     };
+    let frames = served(false);
+    let local = calls.integrated.as_ref().map(|_| served(true));
     Ok(Arc::new(Doors {
         registry: Arc::clone(registry),
         calls,
         frames,
+        local,
         greeting: Greeting(PlaneHello {
             name: config.name.clone(),
             instance,
             authorities: Vec::new(),
             heartbeat_seconds: HEARTBEAT,
-            redial_spread_ms: 0,
+            // 0 would leave it to the agents.
+            redial_spread_ms: u32::try_from(config.redial_spread.as_millis())
+                .unwrap_or(u32::MAX)
+                .max(1),
             verify: Arc::new(proof::verify),
         }),
         instance,
         links: TaskTracker::new(),
         stopping: CancellationToken::new(),
-        stopped,
+        stopped: CancellationToken::new(),
         grace: config.grace,
         limits: Limits::default(),
     }))
@@ -242,11 +232,15 @@ async fn open(
 async fn over_frames(
     calls: Arc<Calls>,
     request: Request<Body>,
+    local: bool,
 ) -> Result<http::Response<Body>, std::convert::Infallible> {
+    let refused = || Status::from(CallError::from(Refusal::Missing)).into_http();
     let caller = request.extensions().get::<Caller>();
     let token = caller.and_then(|caller| calls.registry.tokens.find(&caller.0));
     Ok(match token {
-        Some(token) if token.kind == TokenKind::Admin => calls.answer(request, Some(token)).await,
-        Some(_) | None => Status::from(CallError::from(Refusal::Missing)).into_http(),
+        Some(token) if token.kind != TokenKind::Admin => refused(),
+        Some(token) if local => calls.answer_locally(request, token).await,
+        Some(token) => calls.answer(request, Some(token)).await,
+        None => refused(),
     })
 }

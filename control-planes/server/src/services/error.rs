@@ -64,6 +64,11 @@ impl From<CallError> for Status {
             CallError::Registry(RegistryError::AgentUnknown(agent)) => {
                 (Code::NotFound, Reason::AgentUnknown, vec![("agent", agent)])
             }
+            CallError::Registry(RegistryError::AgentShutOut(agent)) => (
+                Code::FailedPrecondition,
+                Reason::AgentShutOut,
+                vec![("agent", agent)],
+            ),
             CallError::Registry(RegistryError::AgentIsIntegrated) => {
                 (Code::FailedPrecondition, Reason::AgentIsIntegrated, vec![])
             }
@@ -92,10 +97,12 @@ impl From<CallError> for Status {
                 Reason::ControlInvalidField,
                 vec![("field", "turbopanel-agent".to_owned())],
             ),
-            CallError::Unimplemented(_) => return Self::unimplemented(message),
-            CallError::DeadlinePassed => return Self::deadline_exceeded(message),
-            CallError::Stopping => return Self::unavailable(message),
-            CallError::TooManyRefusals => return Self::resource_exhausted(message),
+            CallError::Unimplemented(_) => (Code::Unimplemented, Reason::MethodUnknown, vec![]),
+            CallError::DeadlinePassed => (Code::DeadlineExceeded, Reason::DeadlinePassed, vec![]),
+            CallError::Stopping => (Code::Unavailable, Reason::ControlPlaneStopping, vec![]),
+            CallError::TooManyRefusals => {
+                (Code::ResourceExhausted, Reason::TooManyRefusals, vec![])
+            }
         };
         build(code, reason, message, variables)
     }

@@ -47,14 +47,16 @@ impl AgentRecord {
 pub type Seen = Vec<(String, SystemTime)>;
 
 impl Store {
-    /// Writes what is known of an agent. Does nothing when it was removed.
+    /// Writes what is known of an agent. Does nothing when it was removed, also when its name has been given
+    /// to another since: when an agent was first known tells which it is.
     pub async fn update_agent(&self, agent: AgentRecord) -> Result<(), StoreError> {
         let capabilities = serde_json::json!(agent.capabilities).to_string();
         self.run(move |connection| {
             connection
                 .prepare_cached(
                     "UPDATE agents SET version = ?2, capabilities = ?3, remote_address = ?4,
-                     last_seen_at_ms = ?5, last_disconnect = ?6 WHERE name = ?1",
+                     last_seen_at_ms = ?5, last_disconnect = ?6
+                     WHERE name = ?1 AND created_at_ms = ?7",
                 )?
                 .execute(params![
                     agent.name,
@@ -63,6 +65,7 @@ impl Store {
                     agent.remote_address,
                     agent.last_seen_at.map(to_ms),
                     agent.last_disconnect,
+                    to_ms(agent.created_at),
                 ])?;
             Ok(())
         })

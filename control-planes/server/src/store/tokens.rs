@@ -82,6 +82,22 @@ impl Store {
         .await
     }
 
+    /// Forgets tokens, all or none.
+    pub async fn forget_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
+        self.run(move |connection| {
+            let transaction = connection.transaction()?;
+            {
+                let mut statement =
+                    transaction.prepare_cached("DELETE FROM tokens WHERE id = ?1")?;
+                for id in ids {
+                    statement.execute(params![id])?;
+                }
+            }
+            transaction.commit()
+        })
+        .await
+    }
+
     /// Writes when tokens were last used, in one transaction.
     pub async fn tokens_used(&self, used: Vec<(String, SystemTime)>) -> Result<(), StoreError> {
         self.run(move |connection| {

@@ -4,7 +4,11 @@ use std::{os::unix::fs::PermissionsExt as _, process::Stdio};
 
 use tempfile::TempDir;
 
-use crate::cli_server::{Container, Server, finish, program};
+use crate::{
+    cli_server::{Container, Server, against, finish, program},
+    echo::Echo,
+    plane::{TestPlane, within},
+};
 
 #[test]
 fn a_new_operator_finds_the_way() {
@@ -133,8 +137,14 @@ fn tokens_are_made_listed_and_revoked() {
 fn what_is_wrong_is_told_in_a_sentence_with_its_mend() {
     let server = Server::start();
     server.out(&["token", "create", "web-2", "--json"]);
+    server.out(&["token", "create", "web-3", "--json"]);
+    let tokens = server.json(&["token", "list"]);
+    let mut tokens = tokens.as_array().unwrap().iter();
+    let revoked = tokens.find(|row| row["name"] == "web-3").unwrap();
+    server.out(&["token", "revoke", revoked["id"].as_str().unwrap()]);
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["status", "nobody"], 1, "nobody"),
+        (&["status", "nobody"], 1, "there is no agent nobody"),
+        (&["status", "web-3"], 3, "`turbopanel token create web-3`"),
         (&["status", "web-2"], 3, "agent web-2 is not connected"),
         (
             &["exec", "web-2", "--", "true"],
@@ -234,6 +244,104 @@ fn who_and_where_are_found_or_asked_for() {
         b"",
     );
     assert_eq!(done.code, 0, "{done:?}");
+}
+
+/// The addresses of this machine, other than loopback.
+fn own_addresses() -> Vec<std::net::Ipv4Addr> {
+    let output = std::process::Command::new("hostname").arg("-I").output();
+    let listed = String::from_utf8(output.unwrap().stdout).unwrap();
+    let addresses = listed.split_whitespace();
+    addresses.filter_map(|word| word.parse().ok()).collect()
+}
+
+#[test]
+fn a_token_is_not_sent_in_the_clear_unless_it_is_meant() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start_with(dir, "0.0.0.0:0", &[]);
+    let token = std::fs::read_to_string(server.dir().join("admin-token")).unwrap();
+    let (_, port) = server.url.rsplit_once(':').unwrap();
+    let agents = |host: &str, allow: &str| {
+        let mut command = program();
+        command
+            .args(["agents"])
+            .env("TURBOPANEL_URL", format!("http://{host}:{port}"))
+            .env("TURBOPANEL_TOKEN", token.trim())
+            .env("TURBOPANEL_ALLOW_PLAINTEXT", allow)
+            .stdin(Stdio::null());
+        finish(&mut command, b"")
+    };
+    let done = agents("127.0.0.1", "0");
+    assert_eq!((done.code, done.err.as_str()), (0, ""));
+    for address in own_addresses() {
+        let done = agents(&address.to_string(), "");
+        if turbopanel_tunnel::is_private(address.into()) {
+            assert_eq!(done.code, 0, "{done:?}");
+            assert!(done.err.starts_with("warning: http://"), "{done:?}");
+        } else {
+            assert_eq!(done.code, 2, "{done:?}");
+            assert!(
+                done.err.contains("public address")
+                    && done.err.contains("TURBOPANEL_ALLOW_PLAINTEXT=1"),
+                "{done:?}"
+            );
+        }
+        let done = agents(&address.to_string(), "1");
+        assert_eq!((done.code, done.err.as_str()), (0, ""), "{address}");
+    }
+    // A documentation address: nobody is there, and it is not tried.
+    let done = agents("203.0.113.7", "");
+    assert_eq!(done.code, 2, "{done:?}");
+}
+
+#[test]
+fn a_line_that_the_new_server_would_refuse_is_told() {
+    let url = ["--public-url", "http://203.0.113.7:18282"];
+    let server = Server::start_with(TempDir::new().unwrap(), "127.0.0.1:0", &url);
+    let made = server.run(&["token", "create", "web-2"]);
+    assert!(made.err.contains("AGENT_ALLOW_PLAINTEXT=1"), "{made:?}");
+    let url = ["--public-url", "https://203.0.113.7:18282"];
+    let server = Server::start_with(TempDir::new().unwrap(), "127.0.0.1:0", &url);
+    let made = server.run(&["token", "create", "web-2"]);
+    assert_eq!((made.code, made.err.as_str()), (0, ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_does_not_come_is_not_waited_for() {
+    let plane = TestPlane::start().await;
+    let (_agent, _) = plane.join("web-2", &Echo::default()).await;
+    let mut command = against(&plane, &["status", "web-2"]);
+    let running = tokio::task::spawn_blocking(move || finish(&mut command, b""));
+    let done = within(60, running).await.unwrap();
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(
+        done.err
+            .starts_with("error: no answer came within 20 s\nhint: "),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn every_command_has_examples() {
+    let commands: &[&[&str]] = &[
+        &["serve"],
+        &["agents"],
+        &["agents", "remove"],
+        &["status"],
+        &["ps"],
+        &["logs"],
+        &["exec"],
+        &["token", "create"],
+        &["token", "list"],
+        &["token", "revoke"],
+    ];
+    for command in commands {
+        let done = finish(program().args(*command).arg("--help"), b"");
+        assert!(
+            done.out.contains("Examples:\n  turbopanel"),
+            "{command:?}: {}",
+            done.out
+        );
+    }
 }
 
 #[test]

@@ -144,6 +144,21 @@ fn standard_input_that_ends_early_or_never_harms_nothing() {
     drop(held);
 }
 
+#[test]
+fn standard_input_that_cannot_be_read_is_not_taken_for_its_end() {
+    let server = Server::start();
+    let script = "cat; echo whole; exec sleep 600";
+    let mut command = server.command(&["exec", "local", "--", "sh", "-c", script]);
+    command.stdin(std::fs::File::open("/").unwrap());
+    let done = finish(&mut command, b"");
+    assert_eq!((done.code, done.out.as_str()), (1, ""), "{done:?}");
+    assert!(
+        done.err
+            .starts_with("error: cannot read standard input: Is a directory"),
+        "{done:?}"
+    );
+}
+
 /// Runs a script on the host that prints its process id first.
 fn start(server: &Server, script: &str) -> (Child, String, impl std::io::BufRead + use<>) {
     let mut command = server.command(&["exec", "local", "--", "sh", "-c", script]);

@@ -1,14 +1,14 @@
 //! `turbopanel logs`: bytes as they were printed, readers that leave, and links that are cut.
 
 use std::{
-    io::{BufRead as _, BufReader, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-    thread,
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Child, Stdio},
 };
 
-use crate::cli_server::{Container, Server, finish_bytes, signal, wait};
+use crate::{
+    cli_server::{Container, Server, finish_bytes, signal, wait},
+    proxy::{Direction, Proxy},
+};
 
 #[test]
 fn logs_are_what_was_printed() {
@@ -118,7 +118,7 @@ fn a_follow_does_not_notice_cuts() {
     const LINES: usize = 40_000;
     let server = Server::start();
     let container = Container::run(&format!("seq {LINES}; sleep 1; seq {LINES} {}", LINES + 10));
-    let proxy = Proxy::to(server.url.trim_start_matches("http://"));
+    let proxy = Proxy::to(server.address(), Direction::Down);
     let mut command = server.command(&["logs", "-f", &container.at("local")]);
     let mut child = command
         .env("TURBOPANEL_URL", &proxy.url)
@@ -143,9 +143,7 @@ fn a_follow_does_not_notice_cuts() {
 
 #[test]
 fn a_follow_outlives_a_restart_of_its_control_plane() {
-    let dir = tempfile::TempDir::new().unwrap();
-    let kept = dir.path().to_owned();
-    let mut server = Server::start_with(dir, "127.0.0.1:0", &[]);
+    let mut server = Server::start();
     let container = Container::run("i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done");
     let mut child: Child = server
         .command(&["logs", "-f", &container.at("local")])
@@ -160,70 +158,11 @@ fn a_follow_outlives_a_restart_of_its_control_plane() {
     }
     // The agent lives in the control plane, so the call is lost with it: the log goes on from its last line.
     assert_eq!(server.stop(), Some(0));
-    let address = server.url.trim_start_matches("http://").to_owned();
-    let mut again = Command::new(env!("CARGO_BIN_EXE_turbopanel"));
-    again
-        .args(["serve", "--listen", &address, "--data-dir"])
-        .arg(&kept);
-    let mut again = again
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    server.start_again();
     for expected in 21..=150 {
         assert_eq!(next(), expected.to_string());
     }
     signal(&child, "INT");
     assert_eq!(wait(&mut child, 20), Some(130));
-    signal(&again, "TERM");
-    assert_eq!(wait(&mut again, 20), Some(0));
-}
-
-/// Passes bytes on, and cuts what is open when it is told to.
-struct Proxy {
-    url: String,
-    open: Arc<Mutex<Vec<TcpStream>>>,
-}
-
-impl Proxy {
-    fn to(address: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let open = Arc::new(Mutex::new(Vec::new()));
-        let (kept, address) = (Arc::clone(&open), address.to_owned());
-        // Ends with the test's process: nothing connects any more.
-        thread::spawn(move || {
-            for near in listener.incoming() {
-                let (near, far) = (near.unwrap(), TcpStream::connect(&address).unwrap());
-                far.set_nodelay(true).unwrap();
-                near.set_nodelay(true).unwrap();
-                kept.lock().unwrap().push(near.try_clone().unwrap());
-                kept.lock().unwrap().push(far.try_clone().unwrap());
-                let (near2, far2) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-                thread::spawn(move || pass(near, far));
-                thread::spawn(move || pass(far2, near2));
-            }
-        });
-        Self { url, open }
-    }
-
-    /// Cuts every connection that carries something; how many there were.
-    fn cut(&self) -> usize {
-        let open = std::mem::take(&mut *self.open.lock().unwrap());
-        open.iter()
-            .filter(|stream| stream.shutdown(Shutdown::Both).is_ok())
-            .count()
-            / 2
-    }
-}
-
-fn pass(mut from: TcpStream, mut to: TcpStream) {
-    let mut buffer = [0; 16 * 1024];
-    while let Ok(length) = from.read(&mut buffer) {
-        if length == 0 || to.write_all(&buffer[..length]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Both);
-    let _ = from.shutdown(Shutdown::Both);
+    assert_eq!(server.stop(), Some(0));
 }

@@ -10,6 +10,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::plane::TestPlane;
+
 pub const IMAGE: &str = "turbopanel/test:busybox";
 
 /// `turbopanel serve` in a process, stopped with SIGTERM when it is dropped.
@@ -18,6 +20,7 @@ pub struct Server {
     pub greeting: String,
     process: Child,
     dir: TempDir,
+    flags: Vec<String>,
 }
 
 impl Server {
@@ -26,23 +29,8 @@ impl Server {
     }
 
     pub fn start_with(dir: TempDir, listen: &str, flags: &[&str]) -> Self {
-        let mut process = program()
-            .args(["serve", "--listen", listen])
-            .args(flags)
-            .env("TURBOPANEL_DATA_DIR", dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut greeting = String::new();
-        let mut lines = BufReader::new(process.stdout.take().unwrap());
-        while !greeting.contains("token create") {
-            assert_ne!(
-                lines.read_line(&mut greeting).unwrap(),
-                0,
-                "it ended: {greeting}"
-            );
-        }
+        let flags: Vec<String> = flags.iter().copied().map(str::to_owned).collect();
+        let (process, greeting) = serve(dir.path(), listen, &flags);
         let url = greeting
             .split_whitespace()
             .find(|word| word.starts_with("http://"));
@@ -52,7 +40,19 @@ impl Server {
             greeting,
             process,
             dir,
+            flags,
         }
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// Starts it again at the same address with the same state, after it was stopped or killed.
+    pub fn start_again(&mut self) {
+        let (process, _) = serve(self.dir.path(), self.address(), &self.flags);
+        self.process = process;
     }
 
     /// A command against this control plane; its token comes from the data directory.
@@ -92,6 +92,33 @@ impl Server {
         signal(&self.process, "TERM");
         wait(&mut self.process, 20)
     }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+fn serve(dir: &Path, listen: &str, flags: &[String]) -> (Child, String) {
+    let mut process = program()
+        .args(["serve", "--listen", listen])
+        .args(flags)
+        .env("TURBOPANEL_DATA_DIR", dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut greeting = String::new();
+    let mut lines = BufReader::new(process.stdout.take().unwrap());
+    while !greeting.contains("token create") {
+        assert_ne!(
+            lines.read_line(&mut greeting).unwrap(),
+            0,
+            "it ended: {greeting}"
+        );
+    }
+    (process, greeting)
 }
 
 impl Drop for Server {
@@ -117,6 +144,17 @@ pub fn program() -> Command {
         "PATH",
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     );
+    command
+}
+
+/// A command against a control plane in this process, as its administrator.
+pub fn against(plane: &TestPlane, args: &[&str]) -> Command {
+    let mut command = program();
+    command
+        .args(args)
+        .env("TURBOPANEL_URL", format!("http://{}", plane.address))
+        .env("TURBOPANEL_TOKEN", &plane.admin)
+        .stdin(Stdio::null());
     command
 }
 
@@ -192,10 +230,15 @@ pub fn wait(child: &mut Child, seconds: u64) -> Option<i32> {
 }
 
 /// Asks until it is so, for 15 s at most.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    eventually_within(Duration::from_secs(15), what, condition);
+}
+
+/// Asks until it is so.
+pub fn eventually_within(time: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + time;
     while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within 15 s");
+        assert!(Instant::now() < deadline, "{what}: not within {time:?}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -6,6 +6,8 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use tokio_stream::StreamExt;
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 use tonic::{Code, Request, Status, client::Grpc};
 use tonic_prost::ProstCodec;
 use turbopanel_control_plane::{
@@ -13,7 +15,7 @@ use turbopanel_control_plane::{
     serve::{Plane, ServeConfig},
 };
 
-use crate::plane::{TestPlane, reason, within};
+use crate::plane::{TestPlane, eventually, reason, within};
 
 /// All that reflection lists, as (service, method) paths.
 fn methods() -> Vec<String> {
@@ -55,6 +57,18 @@ async fn call(plane: &TestPlane, token: Option<&str>, agent: Option<&str>, path:
     }
 }
 
+/// Tokens that let no caller in, and with what they are refused.
+fn wrong_tokens(admin: &str, agents: &str, revoked: &str) -> [(String, Code); 6] {
+    [
+        ("nonsense".to_owned(), Code::Unauthenticated),
+        (format!("{admin}x"), Code::Unauthenticated),
+        (format!("{}AAAA", &admin[..60]), Code::Unauthenticated),
+        (admin.replace("tpc_", "tpa_"), Code::Unauthenticated),
+        (agents.to_owned(), Code::PermissionDenied),
+        (revoked.to_owned(), Code::PermissionDenied),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_method_asks_for_a_callers_token() {
     let plane = TestPlane::start().await;
@@ -82,18 +96,29 @@ async fn every_method_asks_for_a_callers_token() {
             assert_eq!(reason(&status), "CALLER_TOKEN_REQUIRED");
         }
     }
-    let path = "/turbopanel.control.v1.FleetService/ListAgents";
-    for (token, code) in [
-        ("nonsense".to_owned(), Code::Unauthenticated),
-        (format!("{}x", plane.admin), Code::Unauthenticated),
-        (format!("{}AAAA", &plane.admin[..60]), Code::Unauthenticated),
-        (agents, Code::PermissionDenied),
-        (revoked.secret, Code::PermissionDenied),
-    ] {
-        let status = call(&plane, Some(&token), None, path).await;
-        assert_eq!(status.code(), code, "{status}");
-        assert!(!status.message().contains(&token));
+    // At once, because refusals of wrong tokens wait.
+    let mut calls = Vec::new();
+    for path in &methods {
+        for (token, code) in wrong_tokens(&plane.admin, &agents, &revoked.secret) {
+            let plane = &plane;
+            calls.push(async move {
+                for agent in [None, Some("local"), Some("web-2")] {
+                    let status = call(plane, Some(&token), agent, path).await;
+                    assert_eq!(status.code(), code, "{path} {agent:?}: {status}");
+                    assert!(!format!("{status:?}").contains(&token));
+                }
+            });
+        }
     }
+    futures_util::future::join_all(calls).await;
+    let path = "/turbopanel.control.v1.FleetService/ListAgents";
+    let valid = format!("Bearer {}", plane.admin);
+    let status = plane.post(path, &[("authorization", &valid)]).await;
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::Unauthenticated, "CALLER_TOKEN_REQUIRED".into()),
+        "two authorizations are none"
+    );
     assert_eq!(
         call(&plane, Some(&plane.admin), None, path).await.code(),
         Code::Ok
@@ -116,6 +141,14 @@ async fn each_refusal_of_a_websocket_says_the_mend() {
         .await
         .unwrap();
     let old = format!("Bearer {}", old.secret);
+    let old_admins = plane.create(TokenKind::Admin, "old laptop").await;
+    let id = old_admins.token.unwrap().id;
+    plane
+        .tokens()
+        .revoke_token(RevokeTokenRequest { id })
+        .await
+        .unwrap();
+    let old_admins = format!("Bearer {}", old_admins.secret);
 
     // Path, headers, status, and what the mend mentions.
     type Refused<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
@@ -170,6 +203,30 @@ async fn each_refusal_of_a_websocket_says_the_mend() {
             "turbopanel.tunnel.v1",
         ),
         ("/client/connect", &[], "401", "authorization: Bearer TOKEN"),
+        (
+            "/client/connect",
+            &[("authorization", "Bearer x")],
+            "401",
+            "token create",
+        ),
+        (
+            "/client/connect?agent=local",
+            &[("authorization", &old_admins)],
+            "403",
+            "was revoked",
+        ),
+        (
+            "/client/connect",
+            &[("authorization", &admins), ("authorization", &admins)],
+            "401",
+            "token create",
+        ),
+        (
+            "/agent/connect",
+            &[("authorization", &agents), ("authorization", &agents)],
+            "401",
+            "token create",
+        ),
         (
             "/client/connect",
             &[("authorization", &agents)],
@@ -252,11 +309,67 @@ async fn grpc_over_http_1_is_told_what_is_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_connection_is_closed() {
     let plane = TestPlane::start().await;
-    let mut silent = TcpStream::connect(plane.address).await.unwrap();
-    silent.write_all(b"PRI * HT").await.unwrap();
-    let mut rest = Vec::new();
-    // Closed or reset: either way it ends.
-    let _ = within(15, silent.read_to_end(&mut rest)).await;
+    let said = [&b""[..], b"PRI * HT", b"GET /healthz HTTP/1.1\r\nHost: x"];
+    let silent = said.map(|said| async move {
+        let mut silent = TcpStream::connect(plane.address).await.unwrap();
+        silent.write_all(said).await.unwrap();
+        let mut rest = Vec::new();
+        // Closed or reset: either way it ends.
+        let _ = within(30, silent.read_to_end(&mut rest)).await;
+    });
+    futures_util::future::join_all(silent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_says_nothing_after_the_upgrade_is_too_late() {
+    let plane = TestPlane::start().await;
+    let agent = plane.create(TokenKind::Agent, "web-2").await;
+    let mut request = format!("ws://{}/agent/connect", plane.address)
+        .into_client_request()
+        .unwrap();
+    let headers = request.headers_mut();
+    let protocol = turbopanel_tunnel::SUBPROTOCOL.parse().unwrap();
+    headers.insert("sec-websocket-protocol", protocol);
+    let token = format!("Bearer {}", agent.secret).parse().unwrap();
+    headers.insert("authorization", token);
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    let closed = async {
+        loop {
+            if let Message::Close(frame) = socket.next().await.unwrap().unwrap() {
+                return frame.unwrap();
+            }
+        }
+    };
+    let closed = within(30, closed).await;
+    assert_eq!(u16::from(closed.code), 4408, "{closed:?}");
+    assert!(!plane.agent("web-2").await.connected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_too_many_is_told_to_come_again() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut config = ServeConfig::new(dir.path());
+    config.listen.set_port(0);
+    config.max_connections = 2;
+    let plane = TestPlane::start_as(config).await;
+    let first = TcpStream::connect(plane.address).await.unwrap();
+    let _second = TcpStream::connect(plane.address).await.unwrap();
+    for _ in 0..20 {
+        let answer = plane.get("/healthz", &[]).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer:?}");
+        assert!(
+            answer.contains("Retry-After: 5") && answer.ends_with("more connections\n"),
+            "{answer:?}"
+        );
+    }
+    drop(first);
+    eventually("there is room again", async || {
+        plane
+            .get("/healthz", &[])
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

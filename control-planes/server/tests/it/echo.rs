@@ -33,11 +33,18 @@ const fn path(path: &'static str) -> PathAndQuery {
     PathAndQuery::from_static(path)
 }
 
-/// Counts the calls that hang and those of them that were dropped.
+/// Counts the calls that hang or flood, and those of them that were dropped.
 #[derive(Clone, Default)]
 pub struct Echo {
     pub begun: Arc<AtomicUsize>,
     pub dropped: Arc<AtomicUsize>,
+}
+
+impl Echo {
+    fn begin(&self) -> Dropped {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        Dropped(Arc::clone(&self.dropped))
+    }
 }
 
 struct Dropped(Arc<AtomicUsize>);
@@ -65,13 +72,18 @@ impl Service<http::Request<Body>> for Echo {
                 "/test.Echo/Unary" => grpc.unary(service_fn(unary), request).await,
                 "/test.Echo/Collect" => grpc.client_streaming(service_fn(collect), request).await,
                 "/test.Echo/Count" => grpc.server_streaming(service_fn(count), request).await,
-                "/test.Echo/Flood" => grpc.server_streaming(service_fn(flood), request).await,
+                "/test.Echo/Flood" => {
+                    let flood = service_fn(move |_: Request<String>| {
+                        let stream = flood(echo.begin());
+                        async move { Ok(Response::new(stream)) }
+                    });
+                    grpc.server_streaming(flood, request).await
+                }
                 "/test.Echo/Chat" => grpc.streaming(service_fn(chat), request).await,
                 "/test.Echo/Fail" => grpc.unary(service_fn(fail), request).await,
-                "/test.Echo/Hang" => {
+                "/test.Echo/Hang" | "/turbopanel.agent.v1.AgentService/GetStatus" => {
                     let hang = service_fn(move |_: Request<String>| {
-                        echo.begun.fetch_add(1, Ordering::SeqCst);
-                        let dropped = Dropped(Arc::clone(&echo.dropped));
+                        let dropped = echo.begin();
                         async move {
                             let _dropped = dropped;
                             std::future::pending::<Result<Response<String>, Status>>().await
@@ -124,9 +136,12 @@ async fn count(request: Request<String>) -> Result<Response<Strings>, Status> {
 }
 
 /// Never ends and never pauses.
-async fn flood(_: Request<String>) -> Result<Response<Strings>, Status> {
-    let numbers = (0u64..).map(|number| Ok(number.to_string()));
-    Ok(Response::new(Box::pin(tokio_stream::iter(numbers))))
+fn flood(dropped: Dropped) -> Strings {
+    let numbers = (0u64..).map(move |number| {
+        let _dropped = &dropped;
+        Ok(number.to_string())
+    });
+    Box::pin(tokio_stream::iter(numbers))
 }
 
 async fn chat(request: Request<Streaming<String>>) -> Result<Response<Strings>, Status> {

@@ -2,13 +2,13 @@
 
 use tonic::{Code, Streaming};
 use turbopanel_control_plane::proto::control::{
-    GetAgentRequest, ListAgentsRequest, RemoveAgentRequest, TokenKind, WatchAgentsRequest,
-    WatchAgentsResponse, watch_agents_response::Kind,
+    CreateTokenRequest, GetAgentRequest, ListAgentsRequest, RemoveAgentRequest, TokenKind,
+    WatchAgentsRequest, WatchAgentsResponse, watch_agents_response::Kind,
 };
 
 use crate::{
     echo::Echo,
-    plane::{TestAgent, TestPlane, reason, within},
+    plane::{TestAgent, TestPlane, eventually, reason, within},
 };
 
 async fn next(events: &mut Streaming<WatchAgentsResponse>) -> (Kind, String, bool) {
@@ -102,6 +102,33 @@ async fn a_removed_agent_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_dials_twice_at_once_is_shown_as_it_is() {
+    let plane = TestPlane::start().await;
+    let echo = Echo::default();
+    let token = plane.create(TokenKind::Agent, "web-2").await.secret;
+    for _ in 0..20 {
+        let dials = tokio::join!(
+            TestAgent::dial(plane.address, &token, &echo),
+            TestAgent::dial(plane.address, &token, &echo),
+            TestAgent::dial(plane.address, &token, &echo),
+        );
+        let agents = [dials.0.unwrap(), dials.1.unwrap(), dials.2.unwrap()];
+        eventually("two of them are superseded", async || {
+            agents.iter().filter(|agent| agent.is_over()).count() == 2
+        })
+        .await;
+        eventually("the third is shown", async || {
+            plane.agent("web-2").await.connected
+        })
+        .await;
+        for agent in agents {
+            agent.stop();
+        }
+        eventually("it is gone", async || !plane.agent("web-2").await.connected).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_known_survives_a_restart() {
     let plane = TestPlane::start().await;
     let (_agent, _) = plane.join("web-2", &Echo::default()).await;
@@ -172,5 +199,12 @@ async fn without_an_integrated_agent_there_is_no_local() {
         .into_inner()
         .agents;
     assert!(agents.is_empty());
+    let request = CreateTokenRequest {
+        kind: TokenKind::Agent.into(),
+        name: "local".to_owned(),
+    };
+    let error = plane.tokens().create_token(request).await.unwrap_err();
+    assert_eq!(reason(&error), "AGENT_IS_INTEGRATED");
+    assert!(error.message().contains("choose another name"), "{error}");
     plane.stop().await;
 }

@@ -168,7 +168,10 @@ async fn what_is_not_there_says_so() {
         "{error}"
     );
     let error = call(None, UNARY).await;
-    assert_eq!(error.code(), Code::Unimplemented);
+    assert_eq!(
+        (error.code(), reason(&error)),
+        (Code::Unimplemented, "METHOD_UNKNOWN".into())
+    );
     let nothing = PathAndQuery::from_static("/turbopanel.control.v1.FleetService/Nothing");
     assert_eq!(call(None, nothing).await.code(), Code::Unimplemented);
     let nothing = PathAndQuery::from_static("/test.Echo/Nothing");
@@ -238,6 +241,7 @@ async fn a_stop_ends_calls_after_the_grace() {
     let mut config = turbopanel_control_plane::serve::ServeConfig::new(dir.path());
     config.listen.set_port(0);
     config.grace = Duration::from_millis(300);
+    config.redial_spread = Duration::from_secs(7);
     let plane = TestPlane::start_as(config).await;
     let (agent, _) = plane.join("web-2", &Echo::default()).await;
     let mut flood = stream(plane.client(Some(&plane.admin), Some("web-2")), FLOOD, "").await;
@@ -253,8 +257,12 @@ async fn a_stop_ends_calls_after_the_grace() {
         }
     };
     let status = within(10, reading).await.expect("a status");
-    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::Unavailable, "CONTROL_PLANE_STOPPING".into())
+    );
     let end = agent.ended(10).await;
     assert!(end.redial_after.is_some(), "no goodbye: {end}");
+    assert_eq!(end.redial_spread, Some(Duration::from_secs(7)));
     plane.stop().await;
 }

@@ -1,6 +1,8 @@
 //! Callers over frames: the control plane's own services, the integrated agent, a remote agent; and
 //! reflection.
 
+use std::net::SocketAddr;
+
 use tokio_stream::StreamExt;
 use tonic::{Code, Request, client::Grpc};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -22,8 +24,12 @@ use crate::{
     plane::{TestPlane, reason, within},
 };
 
-fn caller(plane: &TestPlane, token: &str, path: &str) -> Channel {
-    let target = Target::parse(&format!("http://{}", plane.address)).unwrap();
+pub fn caller(plane: &TestPlane, token: &str, path: &str) -> Channel {
+    caller_at(plane.address, token, path)
+}
+
+pub fn caller_at(address: SocketAddr, token: &str, path: &str) -> Channel {
+    let target = Target::parse(&format!("http://{address}")).unwrap();
     let headers = DialHeaders {
         token: Some(token.to_owned()),
         agent: None,
@@ -72,9 +78,16 @@ async fn callers_are_refused_clearly() {
     let wrong = list(caller(&plane, "tpc_wrong", "/client/connect"))
         .await
         .unwrap_err();
-    assert_eq!(wrong.code(), Code::Unauthenticated, "{wrong}");
+    let told = |status: &tonic::Status| (status.code(), reason(status));
+    assert_eq!(
+        told(&wrong),
+        (Code::Unauthenticated, "CALLER_TOKEN_REQUIRED".into())
+    );
     let unknown = list(caller(&plane, &plane.admin, "/client/connect?agent=web-7")).await;
-    assert_eq!(unknown.unwrap_err().code(), Code::NotFound);
+    assert_eq!(
+        told(&unknown.unwrap_err()),
+        (Code::NotFound, "AGENT_UNKNOWN".into())
+    );
 
     let channel = caller(&plane, &other.secret, "/client/connect");
     list(channel.clone()).await.unwrap();
@@ -86,7 +99,10 @@ async fn callers_are_refused_clearly() {
         .unwrap();
     assert_eq!(revoked.into_inner().ended_connections, 1);
     let error = list(channel).await.unwrap_err();
-    assert_eq!(error.code(), Code::PermissionDenied, "{error}");
+    assert_eq!(
+        told(&error),
+        (Code::PermissionDenied, "CALLER_TOKEN_REFUSED".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

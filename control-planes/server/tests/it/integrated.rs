@@ -24,13 +24,19 @@ async fn it_answers_as_local() {
         .unwrap()
         .into_inner();
     assert!(format!("{status:?}").contains("\"local\""), "{status:?}");
+    let capabilities = status.status.unwrap().capabilities;
+    assert!(!capabilities.is_empty());
+    assert_eq!(plane.agent("local").await.capabilities, capabilities);
     let status = plane
         .post(
             "/turbopanel.control.v1.FleetService/WatchAgents",
             &[("grpc-timeout", "200m")],
         )
         .await;
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::DeadlineExceeded, "DEADLINE_PASSED".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

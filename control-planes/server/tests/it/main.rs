@@ -10,18 +10,30 @@
     clippy::disallowed_methods
 )]
 
+mod agent_process;
 mod binary;
 mod cli_commands;
 mod cli_exec;
 mod cli_logs;
 mod cli_server;
 mod doors;
+mod e2e_cuts;
+mod e2e_engine;
+mod e2e_joining;
+mod e2e_kills;
 mod echo;
+mod ends;
+mod engine_relay;
 mod fleet;
 mod forward;
 mod frames;
 mod integrated;
+mod numbers;
 mod plane;
+#[path = "../../../../tests/it/private_engine.rs"]
+mod private_engine;
+mod proxy;
 mod real_agent;
+mod stops;
 mod store;
 mod tokens;

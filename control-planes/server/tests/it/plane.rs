@@ -258,6 +258,10 @@ impl TestAgent {
         self.cancel.cancel();
     }
 
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
     pub async fn ended(self, seconds: u64) -> SessionEnd {
         within(seconds, self.task).await.unwrap()
     }

@@ -19,13 +19,16 @@ use turbopanel_control_plane::{
             agent_service_client::AgentServiceClient, command_service_client::CommandServiceClient,
             command_start::Target as Place, run_command_request, run_command_response::Step,
         },
-        control::TokenKind,
+        control::{RevokeTokenRequest, TokenKind},
     },
     serve::ServeConfig,
 };
-use turbopanel_tunnel::{DialHeaders, Methods, Target, connect_caller};
+use turbopanel_tunnel::{Channel, DialHeaders, Methods, Target, connect_caller};
 
-use crate::plane::{TestPlane, eventually, reason, within};
+use crate::{
+    frames::{caller, caller_at},
+    plane::{TestPlane, eventually, reason, within},
+};
 
 pub fn run_agent(plane: SocketAddr, token: &str, dir: &Path) -> DropGuard {
     let settings = [
@@ -145,6 +148,83 @@ async fn a_command_outlives_restarts_of_its_control_plane() {
     let expected: String = (1..=300).map(|line| format!("line {line}\n")).collect();
     assert_eq!(output, expected);
     assert_eq!(code, Some(0));
+}
+
+/// Starts a command as this caller; its process id, and what it says further.
+pub async fn sleeper(channel: Channel) -> (String, Streaming<RunCommandResponse>) {
+    let steps = tokio_stream::once(shell("echo $$; exec sleep 600"));
+    let mut commands = CommandServiceClient::new(channel);
+    begun(commands.run_command(steps).await.unwrap().into_inner()).await
+}
+
+/// Waits for a command's first output, and returns it with what follows.
+pub async fn begun(
+    mut answer: Streaming<RunCommandResponse>,
+) -> (String, Streaming<RunCommandResponse>) {
+    loop {
+        let step = within(20, answer.next()).await.unwrap().unwrap().step;
+        if let Some(Step::Stdout(pid)) = step {
+            return (String::from_utf8(pid.into()).unwrap(), answer);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_callers_commands_die() {
+    let plane = TestPlane::start().await;
+    let dir = TempDir::new().unwrap();
+    let token = plane.create(TokenKind::Agent, "web-2").await;
+    let _agent = run_agent(plane.address, &token.secret, dir.path());
+    eventually("the agent is connected", async || {
+        plane.agent("web-2").await.connected
+    })
+    .await;
+    let laptop = plane.create(TokenKind::Admin, "laptop").await;
+    // Another principal, without a link when it is revoked.
+    let vanished = plane.create(TokenKind::Admin, "vanished").await;
+    let mut pids = Vec::new();
+    let mut answers = Vec::new();
+    for name in ["web-2", "local"] {
+        let path = format!("/client/connect?agent={name}");
+        let channel = caller(&plane, &laptop.secret, &path);
+        let (pid, answer) = sleeper(channel).await;
+        pids.push(pid);
+        answers.push(answer);
+        // One whose caller's program is gone without a word: the agent keeps the command for it.
+        let channel = {
+            let (address, secret) = (plane.address, vanished.secret.clone());
+            move || caller_at(address, &secret, &path)
+        };
+        let gone = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let (pid, answer) = runtime
+                .unwrap()
+                .block_on(async { sleeper(channel()).await });
+            std::mem::forget(answer);
+            pid
+        });
+        pids.push(gone.join().unwrap());
+    }
+    let running = || {
+        let runs = |pid: &&String| Path::new("/proc").join(pid.trim()).exists();
+        pids.iter().filter(runs).count()
+    };
+    assert_eq!(running(), 4);
+    for token in [laptop.token, vanished.token] {
+        let id = token.unwrap().id;
+        let request = RevokeTokenRequest { id };
+        plane.tokens().revoke_token(request).await.unwrap();
+    }
+    for mut answer in answers {
+        let error = within(5, answer.next()).await.unwrap().unwrap_err();
+        assert_eq!(
+            (error.code(), reason(&error)),
+            (Code::PermissionDenied, "CALLER_TOKEN_REFUSED".into())
+        );
+    }
+    eventually("the commands are gone", async || running() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,10 @@
 //! One call on the calling end: what is kept of its request, and what has arrived of its answer.
 
+mod answer;
+
 use std::{
     sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
     time::{Duration, Instant as StdInstant},
 };
 
@@ -12,15 +14,17 @@ use tonic::Status;
 
 use crate::{
     FIRST_WINDOW, MAX_BODY_FRAME, Method,
+    budget::Budget,
     flow::{RecvBody, SendBody, Violation},
     frames::OutFrame,
-    headers,
     outbox::Outbox,
     presence::Presence,
-    proto::{Command, Credit, Data, Header, Response, frame::Kind},
+    proto::{Command, Credit, Data, Header, frame::Kind},
     socket::Instance,
     sync::lock,
 };
+
+pub(crate) use answer::Piece;
 
 pub(crate) struct Call {
     path: String,
@@ -28,6 +32,7 @@ pub(crate) struct Call {
     method: Method,
     /// On whose behalf; a relay replaces what a caller's own link says.
     caller: Option<Arc<str>>,
+    growth: Arc<Budget>,
     state: Mutex<State>,
 }
 
@@ -53,12 +58,6 @@ struct State {
     granted_at: StdInstant,
 }
 
-/// What an answer's consumer gets.
-pub(crate) enum Piece {
-    Data(Bytes),
-    Trailers(HeaderMap),
-}
-
 impl Call {
     pub(crate) fn new(
         path: String,
@@ -66,12 +65,14 @@ impl Call {
         method: Method,
         caller: Option<Arc<str>>,
         (first_window, max_window): (u64, u64),
+        growth: Arc<Budget>,
     ) -> Self {
         Self {
             path,
             headers,
             method,
             caller,
+            growth,
             state: Mutex::new(State {
                 id: Instance::random(),
                 stream: 0,
@@ -183,48 +184,6 @@ impl Call {
         self.attach(outbox, presence);
     }
 
-    /// Takes a part of the answer.
-    pub(crate) fn response(&self, response: Response) -> Result<(), Violation> {
-        {
-            let mut state = lock(&self.state);
-            if response.status != 0 && !state.head_arrived {
-                let headers =
-                    headers::from_frame(response.headers).map_err(|_| Violation::BadOffset)?;
-                let status = u16::try_from(response.status).map_err(|_| Violation::BadOffset)?;
-                state.head = Some((status, headers));
-                state.head_arrived = true;
-                let commanded_at = state.commanded_at.take();
-                if let (Some(outbox), Some(at)) = (&state.outbox, commanded_at) {
-                    outbox.observe_round_trip(at.elapsed());
-                }
-            }
-        }
-        let trailers = response.end.then_some(response.trailers);
-        self.body(response.offset, response.body, trailers)
-    }
-
-    /// Takes a part of the answer's body, and its trailers if it is the last.
-    pub(crate) fn body(
-        &self,
-        offset: u64,
-        body: Bytes,
-        trailers: Option<Vec<Header>>,
-    ) -> Result<(), Violation> {
-        let mut state = lock(&self.state);
-        let end = offset.saturating_add(body.len() as u64);
-        state.answer.accept(offset, body)?;
-        if let Some(trailers) = trailers
-            && !state.answer.is_complete()
-        {
-            state.answer.complete_at(end)?;
-            state.trailers = Some(headers::from_frame(trailers).map_err(|_| Violation::BadOffset)?);
-        }
-        if let Some(reader) = state.reader.take() {
-            reader.wake();
-        }
-        Ok(())
-    }
-
     /// Takes what the other end says of the request.
     pub(crate) fn credit(&self, credit: Credit) -> Result<(), Violation> {
         let mut state = lock(&self.state);
@@ -285,50 +244,12 @@ impl Call {
     pub(crate) fn send(&self) {
         lock(&self.state).send(self.method);
     }
+}
 
-    /// Waits for the answer's head.
-    pub(crate) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<(u16, HeaderMap), Status>> {
-        let mut state = lock(&self.state);
-        if let Some(head) = state.head.take() {
-            return Poll::Ready(Ok(head));
-        }
-        if let Some(status) = state.failed.take() {
-            return Poll::Ready(Err(status));
-        }
-        state.reader = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// Takes the next piece of the answer. `None` after the last.
-    pub(crate) fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Status>>> {
-        let mut state = lock(&self.state);
-        if let Some(chunk) = state.answer.take() {
-            state.grant();
-            return Poll::Ready(Some(Ok(Piece::Data(chunk))));
-        }
-        if state.answer.is_complete() {
-            let trailers = state
-                .trailers
-                .take()
-                .filter(|trailers| !trailers.is_empty());
-            return Poll::Ready(trailers.map(|trailers| Ok(Piece::Trailers(trailers))));
-        }
-        if let Some(status) = state.failed.take() {
-            return Poll::Ready(Some(Err(status)));
-        }
-        state.reader = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// The whole answer has arrived.
-    pub(crate) fn is_answered(&self) -> bool {
-        lock(&self.state).answer.is_complete()
-    }
-
-    /// The whole answer, trailers included, was taken.
-    pub(crate) fn is_drained(&self) -> bool {
-        let state = lock(&self.state);
-        state.answer.is_drained() && state.trailers.as_ref().is_none_or(HeaderMap::is_empty)
+impl Drop for Call {
+    fn drop(&mut self) {
+        let window = lock(&self.state).answer.window();
+        self.growth.give_back(window.saturating_sub(FIRST_WINDOW));
     }
 }
 
@@ -356,7 +277,7 @@ impl State {
         }
     }
 
-    fn grant(&mut self) {
+    fn grant(&mut self, growth: &Budget) {
         if !self.answer.grant_due() {
             return;
         }
@@ -366,7 +287,9 @@ impl State {
             .as_ref()
             .map_or(Duration::ZERO, |outbox| outbox.round_trip());
         let since_last = self.granted_at.elapsed();
-        let granted = self.answer.grant(since_last, round_trip);
+        let granted = self
+            .answer
+            .grant(since_last, round_trip, |more| growth.take(more));
         self.granted_at = StdInstant::now();
         if let (Some(limit), Some(outbox)) = (granted, &self.outbox) {
             let credit = Credit {

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::{Request, Uri};
 
 use super::{
-    Caller, Inner,
-    call::{self, Call, Key, Place},
-    table::{Known, Table},
+    Caller, Inner, answer,
+    call::{Call, Key, Place},
+    table::{Inserted, Known, Table},
 };
 use crate::{
     flow::{RecvBody, Violation},
@@ -61,12 +61,23 @@ impl Attachments {
         let mut goodbye = None;
         while let Some(raw) = packet.next_frame().map_err(|error| error.to_string())? {
             let stream = raw.stream;
-            let Some(kind) = raw.decode().map_err(|error| error.to_string())? else {
-                continue;
+            let kind = match raw.decode() {
+                Ok(Some(kind)) => kind,
+                Ok(None) => continue,
+                // The relay in between is not to blame for what a caller wrote.
+                Err(error) if slot != 0 && stream != 0 => {
+                    self.refuse(slot, stream, ResetCode::Protocol, &error.to_string());
+                    continue;
+                }
+                Err(error) => return Err(error.to_string()),
             };
             if stream == 0 {
                 match kind {
-                    Kind::Detach(_) => self.detach_slot(slot),
+                    Kind::Detach(detach) if detach.revoked.is_empty() => self.detach_slot(slot),
+                    // A caller's own link says nothing about others.
+                    Kind::Detach(detach) if self.caller.is_none() => {
+                        self.inner.table.cancel_owner(&detach.revoked);
+                    }
                     Kind::Goodbye(said) => goodbye = Some(said),
                     _ => {}
                 }
@@ -109,6 +120,7 @@ impl Attachments {
                 Ok(())
             }
             Kind::Reset(_) => {
+                self.outbox.clear_call(slot, stream);
                 self.streams.remove(&(slot, stream));
                 self.inner.table.remove(&call.key);
                 Ok(())
@@ -118,7 +130,7 @@ impl Attachments {
         if let Err(violation) = outcome {
             let code = match violation {
                 Violation::PastLimit => ResetCode::FlowControl,
-                Violation::Gap | Violation::BadOffset => ResetCode::Protocol,
+                Violation::Gap | Violation::BadOffset | Violation::NoHead => ResetCode::Protocol,
             };
             self.streams.remove(&(slot, stream));
             self.inner.table.remove(&call.key);
@@ -147,28 +159,35 @@ impl Attachments {
         let meant_for_another = self.instance.is_some_and(|instance| {
             !command.instance.is_empty() && command.instance != instance.as_bytes()[..]
         });
-        let lost = || {
-            let message = "the call is not known here any more".to_owned();
-            (ResetCode::Lost, message)
-        };
-        match self.inner.table.look_up(&key) {
-            Known::Here(call) => {
-                call.attach(place, command.received, command.limit)
-                    .map_err(|_| lost())?;
-                self.remember(slot, stream, &call);
-                return Ok(());
-            }
-            Known::WasHere => return Err(lost()),
+        match self.inner.table.look_up(&key, command.again) {
             Known::Never if command.again && (meant_for_another || command.received > 0) => {
                 return Err(lost());
             }
             Known::Never => {}
+            known => return self.go_on(known, place, command.received, command.limit),
         }
         if meant_for_another {
             let message = "the agent has been restarted; try again".to_owned();
             return Err((ResetCode::Refused, message));
         }
         self.start(key, place, command)
+    }
+
+    /// Attaches a call that was told before.
+    fn go_on(
+        &mut self,
+        known: Known,
+        place: Place,
+        received: u64,
+        limit: u64,
+    ) -> Result<(), (ResetCode, String)> {
+        let Known::Here(call) = known else {
+            return Err(lost());
+        };
+        let (slot, stream) = (place.slot, place.stream);
+        call.attach(place, received, limit).map_err(|_| lost())?;
+        self.remember(slot, stream, &call);
+        Ok(())
     }
 
     fn start(
@@ -220,21 +239,24 @@ impl Attachments {
             !no_side_effects,
             body,
             command.limit,
-            self.inner.table.kept(),
+            self.inner.table.bounds(),
         ));
         if command.again {
-            call.attach(place, 0, command.limit)
+            call.attach(place.clone(), 0, command.limit)
                 .map_err(|violation| (ResetCode::Protocol, violation.to_string()))?;
         } else {
-            lock(&call.state).place = Some(place);
+            lock(&call.state).place = Some(place.clone());
         }
-        if !self.inner.table.insert(Arc::clone(&call)) {
-            let message = "too many calls run; try again later".to_owned();
-            return Err((ResetCode::Refused, message));
+        match self.inner.table.insert(&call, command.again) {
+            Inserted::Yes => {}
+            Inserted::Refused => {
+                let message = "no further calls are taken for now; try again later".to_owned();
+                return Err((ResetCode::Refused, message));
+            }
+            Inserted::Known(known) => return self.go_on(known, place, 0, command.limit),
         }
-        let run = call::run(Arc::clone(&self.inner), Arc::clone(&call), request);
-        let task = self.inner.tasks.spawn(run);
-        let _ = call.task.set(task.abort_handle());
+        let run = answer::run(Arc::clone(&self.inner), Arc::clone(&call), request);
+        call.runs_as(self.inner.tasks.spawn(run).abort_handle());
         self.remember(slot, stream, &call);
         Ok(())
     }
@@ -277,6 +299,7 @@ impl Attachments {
 
     fn detach_slot(&mut self, slot: u32) {
         let outbox = &self.outbox;
+        outbox.clear_slot(slot);
         self.streams.retain(|(at, stream), call| {
             if *at == slot
                 && let Some(call) = call.upgrade()
@@ -306,6 +329,11 @@ impl Drop for Attachments {
     }
 }
 
+fn lost() -> (ResetCode, String) {
+    let message = "the call is not known here any more".to_owned();
+    (ResetCode::Lost, message)
+}
+
 fn take_data(call: &Call, data: Data) -> Result<(), Violation> {
     let mut state = lock(&call.state);
     let end = data.offset.saturating_add(data.body.len() as u64);
@@ -315,7 +343,7 @@ fn take_data(call: &Call, data: Data) -> Result<(), Violation> {
     }
     if state.request_over {
         state.request.discard();
-        state.grant();
+        call.grant(&mut state);
     }
     if let Some(reader) = state.reader.take() {
         reader.wake();

@@ -34,7 +34,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let mut state = lock(&self.call.state);
         if let Some(chunk) = state.request.take() {
-            state.grant();
+            self.call.grant(&mut state);
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         if state.request.is_complete() {
@@ -55,5 +55,6 @@ impl Drop for RequestBody {
         let mut state = lock(&self.call.state);
         state.request_over = true;
         state.request.discard();
+        self.call.grant(&mut state);
     }
 }

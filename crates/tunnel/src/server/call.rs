@@ -1,29 +1,22 @@
 //! One call on the serving end: what has arrived of its request, and what is kept of its answer.
 
 use std::{
-    panic::AssertUnwindSafe,
-    pin::Pin,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::Waker,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use http::{HeaderMap, Request};
-use http_body::Body as _;
 use tokio::task::AbortHandle;
-use tonic::body::Body;
 
-use super::{Inner, body::RequestBody, table::Table};
+use super::table::Bounds;
 use crate::{
     MAX_BODY_FRAME,
     flow::{RecvBody, SendBody, Violation},
     frames::OutFrame,
-    headers,
     outbox::Outbox,
     proto::{
         CallClass, Credit, Header, Log, Reset, ResetCode, Response as ResponseFrame, frame::Kind,
@@ -32,11 +25,8 @@ use crate::{
     sync::lock,
 };
 
-/// What is taken of the answer before it is handed to the link.
-const GATHER: usize = MAX_BODY_FRAME;
-
-/// What every call may keep of its answer, however much is kept in all.
-const FAIR_SHARE: usize = 64 * 1024;
+/// What a call counts beside the bytes of its answer.
+const OVERHEAD: usize = 1024;
 
 /// Who owns a call, and its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -69,9 +59,9 @@ pub(crate) struct Call {
     pub(crate) class: CallClass,
     pub(crate) remember: bool,
     pub(crate) state: Mutex<State>,
-    pub(crate) task: OnceLock<AbortHandle>,
-    /// Bytes that all calls of the table keep.
-    kept_in_all: Arc<AtomicUsize>,
+    task: OnceLock<AbortHandle>,
+    aborted: AtomicBool,
+    bounds: Arc<Bounds>,
 }
 
 pub(crate) struct State {
@@ -82,12 +72,12 @@ pub(crate) struct State {
     pub(crate) request_over: bool,
     pub(crate) reader: Option<Waker>,
     granted_at: Instant,
-    answer: SendBody,
-    head: Option<(u16, Vec<Header>)>,
-    head_sent: bool,
-    trailers: Vec<Header>,
-    end_sent: bool,
-    writer: Option<Waker>,
+    pub(crate) answer: SendBody,
+    pub(crate) head: Option<(u16, Vec<Header>)>,
+    pub(crate) head_sent: bool,
+    pub(crate) trailers: Vec<Header>,
+    pub(crate) end_sent: bool,
+    pub(crate) writer: Option<Waker>,
     counted: usize,
 }
 
@@ -98,14 +88,16 @@ impl Call {
         remember: bool,
         request: RecvBody,
         limit: u64,
-        kept_in_all: Arc<AtomicUsize>,
+        bounds: Arc<Bounds>,
     ) -> Self {
+        bounds.keep(OVERHEAD);
         Self {
             key,
             class,
             remember,
-            kept_in_all,
+            bounds,
             task: OnceLock::new(),
+            aborted: AtomicBool::new(false),
             state: Mutex::new(State {
                 place: None,
                 detached_at: None,
@@ -120,15 +112,24 @@ impl Call {
                 trailers: Vec::new(),
                 end_sent: false,
                 writer: None,
-                counted: 0,
+                counted: OVERHEAD,
             }),
         }
     }
 
     /// Ends the handler. Its future is dropped, and everything that it holds with it.
     pub(crate) fn abort(&self) {
+        self.aborted.store(true, Ordering::SeqCst);
         if let Some(task) = self.task.get() {
             task.abort();
+        }
+    }
+
+    /// Says which task the handler is. The call may have been ended already.
+    pub(crate) fn runs_as(&self, task: AbortHandle) {
+        let _ = self.task.set(task);
+        if self.aborted.load(Ordering::SeqCst) {
+            self.abort();
         }
     }
 
@@ -160,19 +161,17 @@ impl Call {
         Ok(())
     }
 
-    /// Bytes of the answer that are kept.
-    pub(crate) fn kept(&self) -> usize {
-        lock(&self.state).answer.kept()
+    /// Tells the caller how far it may send, when that is due.
+    pub(crate) fn grant(&self, state: &mut State) {
+        state.grant(&self.bounds);
     }
 
-    fn count(&self, state: &mut State) {
-        let kept = state.answer.kept();
+    pub(crate) fn count(&self, state: &mut State) {
+        let kept = state.answer.kept() + OVERHEAD;
         if kept >= state.counted {
-            self.kept_in_all
-                .fetch_add(kept - state.counted, Ordering::Relaxed);
+            self.bounds.keep(kept - state.counted);
         } else {
-            self.kept_in_all
-                .fetch_sub(state.counted - kept, Ordering::Relaxed);
+            self.bounds.release(state.counted - kept);
         }
         state.counted = kept;
     }
@@ -180,14 +179,18 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let counted = lock(&self.state).counted;
-        self.kept_in_all.fetch_sub(counted, Ordering::Relaxed);
+        let state = lock(&self.state);
+        self.bounds.release(state.counted);
+        self.bounds.shrink(&state.request);
     }
 }
 
 impl State {
     fn attach(&mut self, place: Place, received: u64, limit: u64) -> Result<(), Violation> {
         self.answer.rewind(received, limit)?;
+        if let Some(old) = &self.place {
+            old.outbox.clear_call(old.slot, old.stream);
+        }
         place.first(Kind::Credit(Credit {
             received: self.request.received(),
             limit: self.request.granted(),
@@ -204,8 +207,23 @@ impl State {
         self.detached_at = Some(Instant::now());
     }
 
-    /// Tells the caller how far it may send, when that is due.
-    pub(crate) fn grant(&mut self) {
+    /// Since when nobody has been getting anything of this call, and whether its handler is done. None
+    /// while it runs, or its answer is on its way, for a caller who is there.
+    pub(crate) fn idle(&self) -> Option<(Instant, bool)> {
+        match (self.detached_at, self.finished_at) {
+            (Some(detached), Some(finished)) => Some((detached.max(finished), true)),
+            (Some(detached), None) => Some((detached, false)),
+            (None, Some(finished)) if self.end_sent => Some((finished, true)),
+            (None, _) => None,
+        }
+    }
+
+    /// Bytes that this call counts.
+    pub(crate) fn counted(&self) -> usize {
+        self.counted
+    }
+
+    fn grant(&mut self, bounds: &Bounds) {
         if !self.request.grant_due() {
             return;
         }
@@ -215,7 +233,9 @@ impl State {
             .as_ref()
             .map_or(Duration::ZERO, |place| place.outbox.round_trip());
         let since_last = self.granted_at.elapsed();
-        let granted = self.request.grant(since_last, round_trip);
+        let granted = self
+            .request
+            .grant(since_last, round_trip, |more| bounds.growth.take(more));
         self.granted_at = Instant::now();
         if let (Some(limit), Some(place)) = (granted, &self.place) {
             place.first(Kind::Credit(Credit {
@@ -282,7 +302,7 @@ impl State {
         )
     }
 
-    fn fail(&mut self, code: ResetCode, message: &str) {
+    pub(crate) fn fail(&mut self, code: ResetCode, message: &str) {
         if let Some(place) = &self.place {
             let reset = Reset {
                 code: code.into(),
@@ -295,140 +315,5 @@ impl State {
                 OutFrame::new(place.stream, Kind::Reset(reset)),
             );
         }
-    }
-}
-
-/// Runs the handler and takes its answer, at the pace of the caller's credit.
-pub(crate) async fn run(inner: Arc<Inner>, call: Arc<Call>, mut request: Request<()>) {
-    let body = {
-        let extensions = std::mem::take(request.extensions_mut());
-        let mut request = request.map(|()| Body::new(RequestBody::new(Arc::clone(&call))));
-        *request.extensions_mut() = extensions;
-        request
-    };
-    let _running = Running(Arc::clone(&inner));
-    let work = AssertUnwindSafe(answer(&inner, &call, body)).catch_unwind();
-    let failure = match work.await {
-        Ok(Ok(())) => None,
-        Ok(Err(message)) => Some(message),
-        Err(_) => {
-            tracing::error!(call = %call.key.id, "a handler panicked; its call ends, everything else goes on");
-            Some("the handler failed".to_owned())
-        }
-    };
-    let finished = failure.is_none();
-    if let Some(message) = failure {
-        lock(&call.state).fail(ResetCode::Internal, &message);
-    }
-    inner.table.ended(&call, finished);
-    Table::sweep_later(&inner);
-}
-
-/// Counts the handler's task until it is gone, also when it is aborted.
-struct Running(Arc<Inner>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.table.stopped();
-    }
-}
-
-async fn answer(inner: &Inner, call: &Arc<Call>, request: Request<Body>) -> Result<(), String> {
-    let response = match inner.handle(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    };
-    let (parts, body) = response.into_parts();
-    let head = headers::to_frame(&parts.headers).map_err(|error| error.to_string())?;
-    lock(&call.state).head = Some((parts.status.as_u16(), head));
-    let mut taking = Taking {
-        inner,
-        call,
-        body,
-        gathered: 0,
-    };
-    std::future::poll_fn(|cx| taking.poll(cx)).await
-}
-
-/// Takes the answer's body piece by piece.
-struct Taking<'a> {
-    inner: &'a Inner,
-    call: &'a Call,
-    body: Body,
-    gathered: usize,
-}
-
-impl Taking<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
-        loop {
-            if !self.has_room(cx) {
-                return Poll::Pending;
-            }
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Pending => {
-                    self.hand_over();
-                    return Poll::Pending;
-                }
-                Poll::Ready(None) => {
-                    self.complete(HeaderMap::new())?;
-                    return Poll::Ready(Ok(()));
-                }
-                Poll::Ready(Some(Err(status))) => {
-                    let mut trailers = HeaderMap::new();
-                    if status.add_header(&mut trailers).is_err() {
-                        return Poll::Ready(Err("the answer broke off".to_owned()));
-                    }
-                    self.complete(trailers)?;
-                    return Poll::Ready(Ok(()));
-                }
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => self.take(data),
-                    Err(frame) => {
-                        if let Ok(trailers) = frame.into_trailers() {
-                            self.complete(trailers)?;
-                            return Poll::Ready(Ok(()));
-                        }
-                    }
-                },
-            }
-        }
-    }
-
-    /// Tells whether the caller's credit, and what may be kept in all, leave room for more.
-    fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut state = lock(&self.call.state);
-        let crowded = self.inner.table.is_crowded() && state.answer.kept() >= FAIR_SHARE;
-        if state.answer.wants_more() && !crowded {
-            return true;
-        }
-        state.writer = Some(cx.waker().clone());
-        state.send(self.call.class);
-        self.gathered = 0;
-        false
-    }
-
-    fn take(&mut self, data: Bytes) {
-        self.gathered += data.len();
-        let mut state = lock(&self.call.state);
-        state.answer.push(data);
-        self.call.count(&mut state);
-        if self.gathered >= GATHER {
-            self.gathered = 0;
-            state.send(self.call.class);
-        }
-    }
-
-    fn hand_over(&mut self) {
-        self.gathered = 0;
-        lock(&self.call.state).send(self.call.class);
-    }
-
-    fn complete(&mut self, trailers: HeaderMap) -> Result<(), String> {
-        let trailers = headers::to_frame(&trailers).map_err(|error| error.to_string())?;
-        let mut state = lock(&self.call.state);
-        state.trailers = trailers;
-        state.answer.complete();
-        state.send(self.call.class);
-        Ok(())
     }
 }

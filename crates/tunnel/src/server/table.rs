@@ -13,7 +13,7 @@ use super::{
     Inner, Settings,
     call::{Call, Key},
 };
-use crate::{socket::Instance, sync::lock};
+use crate::{FIRST_WINDOW, budget::Budget, flow::RecvBody, socket::Instance, sync::lock};
 
 /// Ids that are remembered, at most.
 const MAX_REMEMBERED: usize = 16 * 1024;
@@ -21,7 +21,30 @@ const MAX_REMEMBERED: usize = 16 * 1024;
 pub(crate) struct Table {
     settings: Settings,
     state: Mutex<State>,
-    kept: Arc<AtomicUsize>,
+    bounds: Arc<Bounds>,
+}
+
+/// What all calls of a table keep together.
+#[derive(Default)]
+pub(crate) struct Bounds {
+    kept: AtomicUsize,
+    pub(crate) growth: Budget,
+}
+
+impl Bounds {
+    pub(crate) fn keep(&self, bytes: usize) {
+        self.kept.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn release(&self, bytes: usize) {
+        self.kept.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// A body is gone, and its window.
+    pub(crate) fn shrink(&self, body: &RecvBody) {
+        self.growth
+            .give_back(body.window().saturating_sub(FIRST_WINDOW));
+    }
 }
 
 #[derive(Default)]
@@ -31,6 +54,8 @@ struct State {
     refusing: bool,
     remembered: HashSet<Key>,
     remembered_since: VecDeque<(Instant, Key)>,
+    /// Ids were forgotten before their time: until then an unknown one may be one of them.
+    forgetful_until: Option<Instant>,
     sweeping: bool,
 }
 
@@ -41,43 +66,52 @@ pub(crate) enum Known {
     Never,
 }
 
+/// Whether a table took a new call.
+pub(crate) enum Inserted {
+    Yes,
+    /// Too many run, or none are taken any more.
+    Refused,
+    /// The call came by another link at the same moment.
+    Known(Known),
+}
+
 impl Table {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings,
             state: Mutex::default(),
-            kept: Arc::default(),
+            bounds: Arc::default(),
         }
     }
 
-    pub(crate) fn look_up(&self, key: &Key) -> Known {
-        let state = lock(&self.state);
-        match state.calls.get(key) {
-            Some(call) => Known::Here(Arc::clone(call)),
-            None if state.remembered.contains(key) => Known::WasHere,
-            None => Known::Never,
-        }
+    /// What is known of a call. `again`: its caller says that it was told before.
+    pub(crate) fn look_up(&self, key: &Key, again: bool) -> Known {
+        lock(&self.state).look_up(key, again)
     }
 
     /// Takes a new call, unless too many run or none are taken any more.
-    pub(crate) fn insert(&self, call: Arc<Call>) -> bool {
+    pub(crate) fn insert(&self, call: &Arc<Call>, again: bool) -> Inserted {
         let mut state = lock(&self.state);
+        match state.look_up(&call.key, again) {
+            Known::Never => {}
+            known => return Inserted::Known(known),
+        }
         if state.refusing || state.running >= self.settings.max_calls {
-            return false;
+            return Inserted::Refused;
         }
         state.running += 1;
-        state.calls.insert(call.key.clone(), call);
-        true
+        state.calls.insert(call.key.clone(), Arc::clone(call));
+        Inserted::Yes
     }
 
-    /// The counter that every call of this table adds what it keeps to.
-    pub(crate) fn kept(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.kept)
+    /// What every call of this table counts what it keeps in.
+    pub(crate) fn bounds(&self) -> Arc<Bounds> {
+        Arc::clone(&self.bounds)
     }
 
     /// As much is kept in all as may be.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.kept.load(Ordering::Relaxed) >= self.settings.kept_bytes
+        self.bounds.kept.load(Ordering::Relaxed) >= self.settings.kept_bytes
     }
 
     pub(crate) fn running(&self) -> usize {
@@ -140,38 +174,54 @@ impl Table {
         }
     }
 
-    /// Forgets what is too old, and what is too much. Answers when to look again.
-    fn sweep(&self, now: Instant) -> Option<Instant> {
+    /// Forgets what is too old, and what is too much. Answers when to look again. `by_timer`: the one who
+    /// looks again asks.
+    fn sweep(&self, now: Instant, by_timer: bool) -> Option<Instant> {
         let mut state = lock(&self.state);
         state.forget_remembered(now, &self.settings);
         let mut next: Option<Instant> = None;
+        let mut sooner = |due: Instant| next = Some(next.map_or(due, |next| next.min(due)));
         let mut over = Vec::new();
         let mut idle = Vec::new();
         for call in state.calls.values() {
-            let (due, finished, since) = {
+            let (since, finished, bytes) = {
                 let call = lock(&call.state);
-                match (call.finished_at, call.detached_at) {
-                    (Some(at), _) => (at + self.settings.finished_for, true, at),
-                    (None, Some(at)) => (at + self.settings.detached_for, false, at),
-                    (None, None) => continue,
+                match call.idle() {
+                    Some((since, finished)) => (since, finished, call.counted()),
+                    None => {
+                        if call.finished_at.is_some() {
+                            // Its answer is on its way, at the caller's pace.
+                            sooner(now + self.settings.finished_for);
+                        }
+                        continue;
+                    }
                 }
             };
+            let due = since
+                + match finished {
+                    true => self.settings.finished_for,
+                    false => self.settings.detached_for,
+                };
             if due <= now {
                 over.push(call.key.clone());
             } else {
-                next = Some(next.map_or(due, |next| next.min(due)));
-                idle.push((!finished, since, call.key.clone(), call.kept()));
+                sooner(due);
+                idle.push((!finished, since, call.key.clone(), bytes));
             }
         }
-        // Finished answers go first, then what has been detached for longest.
-        idle.sort_by_key(|(running, since, _, _)| (*running, *since));
-        let mut kept = self.kept.load(Ordering::Relaxed);
-        for (_, _, key, bytes) in idle {
-            if kept <= self.settings.kept_bytes {
-                break;
+        let mut kept = self.bounds.kept.load(Ordering::Relaxed);
+        if kept > self.settings.kept_bytes {
+            // Finished answers go first, then what has been detached for longest; some more than need
+            // be, so that the next call does not look through all of them again.
+            idle.sort_by_key(|(running, since, _, _)| (*running, *since));
+            let enough = self.settings.kept_bytes / 8 * 7;
+            for (_, _, key, bytes) in idle {
+                if kept <= enough {
+                    break;
+                }
+                kept = kept.saturating_sub(bytes);
+                over.push(key);
             }
-            kept = kept.saturating_sub(bytes);
-            over.push(key);
         }
         let calls: Vec<_> = over.iter().filter_map(|key| state.forget(key)).collect();
         let remembered = state
@@ -179,7 +229,9 @@ impl Table {
             .front()
             .map(|(at, _)| *at + self.settings.remembered_for);
         let next = next.into_iter().chain(remembered).min();
-        state.sweeping = next.is_some();
+        if by_timer {
+            state.sweeping = next.is_some();
+        }
         drop(state);
         for call in calls {
             call.abort();
@@ -191,7 +243,7 @@ impl Table {
     pub(crate) fn sweep_later(inner: &Arc<Inner>) {
         let table = &inner.table;
         if table.is_crowded() {
-            table.sweep(Instant::now());
+            table.sweep(Instant::now(), false);
         }
         if std::mem::replace(&mut lock(&table.state).sweeping, true) {
             return;
@@ -207,7 +259,7 @@ impl Table {
 async fn sweep_in_time(inner: Weak<Inner>) {
     loop {
         let Some(inner) = inner.upgrade() else { return };
-        let Some(next) = inner.table.sweep(Instant::now()) else {
+        let Some(next) = inner.table.sweep(Instant::now(), true) else {
             return;
         };
         let Settings {
@@ -222,6 +274,15 @@ async fn sweep_in_time(inner: Weak<Inner>) {
 }
 
 impl State {
+    fn look_up(&self, key: &Key, again: bool) -> Known {
+        match self.calls.get(key) {
+            Some(call) => Known::Here(Arc::clone(call)),
+            None if self.remembered.contains(key) => Known::WasHere,
+            None if again && self.forgetful_until.is_some() => Known::WasHere,
+            None => Known::Never,
+        }
+    }
+
     fn forget(&mut self, key: &Key) -> Option<Arc<Call>> {
         let call = self.calls.remove(key)?;
         if call.remember && self.remembered.insert(key.clone()) {
@@ -230,6 +291,7 @@ impl State {
         }
         while self.remembered_since.len() > MAX_REMEMBERED {
             self.forget_oldest_remembered();
+            self.forgetful_until = self.remembered_since.back().map(|(at, _)| *at);
         }
         Some(call)
     }
@@ -242,6 +304,8 @@ impl State {
         {
             self.forget_oldest_remembered();
         }
+        let is_over = |until: Instant| until + settings.remembered_for <= now;
+        self.forgetful_until = self.forgetful_until.filter(|until| !is_over(*until));
     }
 
     fn forget_oldest_remembered(&mut self) {

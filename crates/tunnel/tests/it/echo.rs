@@ -16,7 +16,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Request, Response, Status, Streaming, body::Body};
 use tonic_prost::ProstCodec;
 use tonic_types::{ErrorDetails, StatusExt};
-use turbopanel_tunnel::{Channel, Methods};
+use turbopanel_tunnel::{Caller, Channel, Methods};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Note {
@@ -78,6 +78,12 @@ async fn unary(seen: Arc<Seen>, request: Request<Note>) -> Result<Response<Note>
         _ => {}
     }
     let mut response = Response::new(request.get_ref().clone());
+    if let Some(Caller(caller)) = request.extensions().get() {
+        response.metadata_mut().insert(
+            "x-caller",
+            caller.escape_default().to_string().parse().unwrap(),
+        );
+    }
     for (name, value) in request.metadata().as_ref() {
         if name.as_str().starts_with("x-") {
             response.metadata_mut().as_mut().insert(name, value.clone());

@@ -6,53 +6,19 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use prost::Message as _;
 use tokio::net::TcpListener;
-use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 use turbopanel_tunnel::{
-    AgentHello, CloseCode, DialError, DialHeaders, EndReason, Instance, Server, Settings, Socket,
+    CloseCode, DialError, DialHeaders, EndReason, Instance, Server, Settings, Socket,
     agent_session, dial,
-    proto::{Command, Data, Frame, Packet, ResetCode, frame::Kind},
+    proto::{Command, Data, Packet, ResetCode, frame::Kind},
 };
 
 use crate::{
-    echo::{Client, Echo, methods, until},
+    echo::{Echo, methods, until},
+    raw::{closed, command, hello, packet, raw},
     rig::{Agent, Plane, connected, target},
 };
-
-type Raw =
-    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
-
-async fn raw(plane: &Plane, path: &str) -> Raw {
-    let mut request = format!("ws://{}{path}", plane.address)
-        .into_client_request()
-        .unwrap();
-    let protocol = "turbopanel.tunnel.v1".parse().unwrap();
-    request
-        .headers_mut()
-        .insert("sec-websocket-protocol", protocol);
-    tokio_tungstenite::connect_async(request).await.unwrap().0
-}
-
-fn packet(frames: Vec<(u32, Kind)>) -> Message {
-    let frames = frames
-        .into_iter()
-        .map(|(stream, kind)| Frame {
-            stream,
-            kind: Some(kind),
-        })
-        .collect();
-    Message::Binary(Packet { slot: 0, frames }.encode_to_vec().into())
-}
-
-async fn closed(ws: &mut Raw) -> Option<u16> {
-    loop {
-        match ws.next().await {
-            Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
-            Some(Ok(_)) => {}
-            Some(Err(_)) | None => return None,
-        }
-    }
-}
 
 async fn own_plane() -> Plane {
     Plane::new(Some(Server::new(
@@ -102,15 +68,6 @@ async fn reset_of(frames: Vec<(u32, Kind)>) -> ResetCode {
                 return reset.code();
             }
         }
-    }
-}
-
-fn command(path: &str) -> Command {
-    Command {
-        call_id: Instance::random().as_bytes().to_vec().into(),
-        path: path.to_owned(),
-        limit: 1 << 20,
-        ..Command::default()
     }
 }
 
@@ -216,20 +173,6 @@ async fn a_newer_connection_takes_the_place_of_the_older() {
     until("the older is superseded", superseded).await;
     third.stop();
     second.stop();
-}
-
-fn hello() -> AgentHello {
-    AgentHello {
-        agent: None,
-        instance: Instance::random(),
-        dial: 1,
-        version: String::new(),
-        policy: String::new(),
-        capabilities: Vec::new(),
-        authority: String::new(),
-        signer: None,
-        heartbeat: None,
-    }
 }
 
 /// C1: a WebSocket that stays silent after the upgrade is given up within 10 s.
@@ -355,25 +298,4 @@ async fn what_is_no_websocket_server_is_told() {
         .await
         .unwrap_err();
     assert!(matches!(error, DialError::Connect { .. }), "{error}");
-}
-
-/// A caller's own frames of the connection, and a principal that it claims, count for nothing.
-#[tokio::test]
-async fn a_caller_cannot_speak_for_the_connection_or_for_another() {
-    let plane = Plane::new(None).await;
-    let _agent = Agent::new(plane.address);
-    connected(&plane.remote).await;
-    let mut client = Client::new(plane.remote.channel());
-    let mut ws = raw(&plane, "/client/connect").await;
-    let claimed = Command {
-        caller: "root".into(),
-        ..command("/test.Echo/Count")
-    };
-    let frames = vec![
-        (0, Kind::Goodbye(Default::default())),
-        (0, Kind::Detach(Default::default())),
-        (1, Kind::Command(claimed)),
-    ];
-    ws.send(packet(frames)).await.unwrap();
-    assert_eq!(client.number(3).await.unwrap().number, 3);
 }

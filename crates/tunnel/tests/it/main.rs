@@ -9,9 +9,13 @@
     clippy::disallowed_methods
 )]
 
+mod bounds;
 mod cuts;
 mod echo;
+mod greeting;
 mod hostile;
 mod kinds;
+mod raw;
 mod rig;
+mod trust;
 mod vectors;

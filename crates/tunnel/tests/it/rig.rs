@@ -83,7 +83,10 @@ impl Proxy {
 pub struct Plane {
     pub address: SocketAddr,
     pub remote: Remote,
+    /// How many WebSockets were opened.
+    pub links: Arc<AtomicUsize>,
     stop: CancellationToken,
+    closing: CancellationToken,
 }
 
 impl Plane {
@@ -92,10 +95,13 @@ impl Plane {
         let plane = Self {
             address: listener.local_addr().unwrap(),
             remote: Remote::new("echo", methods(), &Settings::default()),
+            links: Arc::default(),
             stop: CancellationToken::new(),
+            closing: CancellationToken::new(),
         };
         let (remote, stop, instance) =
             (plane.remote.clone(), plane.stop.clone(), Instance::random());
+        let (links, closing) = (Arc::clone(&plane.links), plane.closing.clone());
         tokio::spawn(async move {
             loop {
                 let accepted = tokio::select! {
@@ -104,9 +110,15 @@ impl Plane {
                 };
                 let (tcp, _) = accepted.unwrap();
                 set_options(&tcp);
-                let (remote, stop, own) = (remote.clone(), stop.clone(), own.clone());
+                let (remote, own) = (remote.clone(), own.clone());
+                let stop = match closing.is_cancelled() {
+                    true => closing.clone(),
+                    false => stop.clone(),
+                };
+                let links = Arc::clone(&links);
                 tokio::spawn(async move {
                     let service = service_fn(|request| {
+                        links.fetch_add(1, Ordering::SeqCst);
                         answer(request, remote.clone(), own.clone(), instance, stop.clone())
                     });
                     let _ = hyper::server::conn::http1::Builder::new()
@@ -121,6 +133,11 @@ impl Plane {
 
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// From now on, closes every WebSocket as soon as it is open.
+    pub fn close_at_once(&self) {
+        self.closing.cancel();
     }
 }
 
@@ -165,8 +182,10 @@ async fn answer(
                 };
                 own.unwrap().serve_caller(socket, link, stop).await;
             }
-            _ => {
-                remote.run_caller(socket, "tester", stop).await;
+            // The principal is the last part of the path.
+            path => {
+                let caller = path.strip_prefix("/client/connect/").unwrap_or("tester");
+                remote.run_caller(socket, caller, stop).await;
             }
         }
     });

@@ -16,8 +16,8 @@ use tonic::body::Body;
 use turbopanel_tunnel::{
     CallerLink, Instance, Methods, Server, Settings, Socket,
     proto::{
-        CallClass, Command, Credit, Data, Done, Frame, Header, Log, Packet, Presence, Reset,
-        ResetCode, Response, frame::Kind,
+        CallClass, Command, Credit, Data, Detach, Done, Frame, Header, Log, Packet, Presence,
+        Reset, ResetCode, Response, frame::Kind,
     },
 };
 
@@ -132,6 +132,10 @@ fn built(name: &str) -> Packet {
                 (5, Kind::Done(Done {})),
             ],
         ),
+        "a principal is revoked" => {
+            let revoked = "9f".to_owned();
+            packet(7, vec![(0, Kind::Detach(Detach { revoked }))])
+        }
         "cancel by id" => packet(
             0,
             vec![(
@@ -163,7 +167,7 @@ fn packets_are_the_bytes_that_the_vectors_say() {
     let vectors: Value =
         serde_json::from_str(&std::fs::read_to_string(file("packets.json")).unwrap()).unwrap();
     let vectors = vectors.as_array().unwrap();
-    assert_eq!(vectors.len(), 6);
+    assert_eq!(vectors.len(), 7);
     for vector in vectors {
         let name = vector["name"].as_str().unwrap();
         let bytes = unhex(vector["hex"].as_str().unwrap());

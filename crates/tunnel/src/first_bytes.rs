@@ -18,14 +18,15 @@ const ENOUGH: usize = 24;
 
 /// Fails to read when the first bytes do not come in time.
 #[derive(Debug)]
-pub(super) struct FirstBytes<T> {
+pub struct FirstBytes<T> {
     inner: T,
     missing: usize,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> FirstBytes<T> {
-    pub(super) fn new(inner: T, within: Duration) -> Self {
+    /// Wraps a connection whose peer speaks first, with a request of HTTP/1.1 or HTTP/2.
+    pub fn new(inner: T, within: Duration) -> Self {
         Self {
             inner,
             missing: ENOUGH,
