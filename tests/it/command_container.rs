@@ -10,7 +10,7 @@ use turbopanel_agent::proto::{
 
 use crate::{
     agent_support::{Agent, eventually, hidden_command},
-    command_support::{Running, host, members, run},
+    command_support::{Running, host, members, run, step},
     docker_support::TestContainer,
 };
 
@@ -64,20 +64,27 @@ async fn signals_reach_the_group() {
     running.ask(Step::Signal("SIGINT".into())).await;
     let (out, _, exited) = running.end().await.unwrap();
     assert_eq!((&out[..], exited.exit_code), (&b"got it\n"[..], 7));
-    // One that comes when it has just ended changes nothing.
-    let running = Running::start(&agent, inside(&container, &["sh", "-c", "exit 3"])).await;
-    let running = running.unwrap();
-    for _ in 0..3 {
-        let _ = running
-            .send
-            .send(crate::command_support::step(Step::Signal("TERM".into())))
-            .await;
+}
+
+/// One that comes when the command has just ended changes nothing, also where its process is hidden.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_after_the_end_is_none() {
+    let container = sleeper();
+    for agent in [Agent::start(&[]), Agent::start_by(hidden_command(), &[])] {
+        for _ in 0..10 {
+            let start = inside(&container, &["sh", "-c", "exit 3"]);
+            let running = Running::start(&agent, start).await.unwrap();
+            for _ in 0..3 {
+                let signal = Step::Signal("TERM".into());
+                let _ = running.send.send(step(signal)).await;
+            }
+            let exited = running.end().await.unwrap().2;
+            assert!(
+                exited.exit_code == 3 || exited.signal == "SIGTERM",
+                "{exited:?}"
+            );
+        }
     }
-    let exited = running.end().await.unwrap().2;
-    assert!(
-        exited.exit_code == 3 || exited.signal == "SIGTERM",
-        "{exited:?}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,8 @@ use super::{
 
 /// The longest time between two looks at a command that prints no more.
 const LOOK: Duration = Duration::from_secs(1);
+/// So long after its end, at most, the engine calls a command running: it waits for its output to be read.
+const ENDING: Duration = Duration::from_secs(3);
 
 /// What to run in a container.
 #[derive(Clone)]
@@ -237,13 +239,18 @@ impl ExecProcess {
     /// Sends a signal to the command's process group. A command that has ended gets none.
     pub fn signal(&self, signal: Signal) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let (engine, id, reach) = (self.engine.clone(), self.id.clone(), self.reach.clone());
+        let visible = self.visible;
         async move {
             let Err(error) = reach.signal(&engine, signal).await else {
                 return Ok(());
             };
-            match engine.inspect_exec(&id).await {
-                Ok(seen) if exit_code(&seen).is_some() => Ok(()),
-                Ok(_) | Err(_) => Err(error),
+            if visible && !reach.sees() {
+                return Ok(());
+            }
+            // The engine takes a while to say that a command has ended.
+            match timeout(ENDING, engine.exec_ended(&id)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(error),
             }
         }
     }
