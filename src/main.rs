@@ -8,7 +8,9 @@ use std::{
 };
 
 use clap::{Parser, error::ErrorKind};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 use turbopanel_agent::{
@@ -22,6 +24,8 @@ use turbopanel_agent::{
 const UNAVAILABLE: u8 = 69;
 /// sysexits.h: something is wrong with the configuration.
 const CONFIG: u8 = 78;
+/// Files that the agent opens, at most.
+const OPEN_FILES: u64 = 16 * 1024;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -65,8 +69,16 @@ fn run(config: Result<Config, Problems>) -> ExitCode {
     };
     log_to_stderr(&config);
     let _ = rustls::crypto::ring::default_provider().install_default();
+    raise_open_files();
     block_on(async {
-        match supervisor::run(config, asked_to_stop()).await {
+        let stop = CancellationToken::new();
+        let ended = tokio::select! {
+            biased;
+            // What runs is dropped, and commands are killed with that.
+            () = asked_twice(&stop) => return ExitCode::FAILURE,
+            ended = supervisor::run(config, stop.cancelled()) => ended,
+        };
+        match ended {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!("{error}");
@@ -77,6 +89,25 @@ fn run(config: Result<Config, Problems>) -> ExitCode {
             }
         }
     })
+}
+
+/// Connections and commands are open files, and the usual limit of 1024 is for programs that have a few. More
+/// than the agent's own limits allow is of no use, and commands inherit it.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let enough = limit
+        .maximum
+        .map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    if limit.current.is_none_or(|current| current >= enough) {
+        return;
+    }
+    let raised = Rlimit {
+        current: Some(enough),
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(limit = limit.current, %error, "the limit on open files could not be raised");
+    }
 }
 
 /// One thread does the work; what blocks, as name look-ups and the start of commands do, borrows another.
@@ -99,30 +130,24 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
     }
 }
 
-/// Returns at the first SIGTERM or SIGINT; the second ends the process at once.
-async fn asked_to_stop() {
+/// Asks for a stop at the first SIGTERM or SIGINT; returns at the second, which is to end all at once.
+async fn asked_twice(stop: &CancellationToken) {
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) else {
         return std::future::pending().await;
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    #[expect(clippy::disallowed_methods, reason = "ends only when the process does")]
-    tokio::spawn(async move {
+    for _ in 0..2 {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "asked for twice: at once, whatever runs"
-        )]
-        std::process::exit(1);
-    });
+        if stop.is_cancelled() {
+            return;
+        }
+        stop.cancel();
+    }
 }
 
 fn log_to_stderr(config: &Config) {

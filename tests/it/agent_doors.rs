@@ -168,3 +168,24 @@ async fn silent_connections_make_room_again() {
     let ended = tokio::time::timeout(Duration::from_secs(60), reading).await;
     assert!(ended.is_ok(), "it is not closed");
 }
+
+/// The usual limit on open files is for programs that have a few.
+#[test]
+fn the_limit_on_open_files_is_raised() {
+    let mut command = std::process::Command::new("/usr/bin/prlimit");
+    command.args([
+        "--nofile=64:4096",
+        "--",
+        env!("CARGO_BIN_EXE_turbopanel-agent"),
+    ]);
+    command.env_clear().stdin(std::process::Stdio::null());
+    let agent = Agent::start_by(command, &[]);
+    let limits = format!("/proc/{}/limits", agent.child.id());
+    let limits = std::fs::read_to_string(limits).unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    let numbers: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers, ["4096", "4096"]);
+}

@@ -17,12 +17,18 @@ use turbopanel_agent::proto::{
 };
 
 use crate::{
-    agent_support::{Agent, TOKEN},
+    agent_support::{Agent, TOKEN, eventually},
+    command_support::members,
     docker_support::TestContainer,
 };
 
 /// Runs a command on the host until it has started.
 async fn started(agent: &Agent, argv: &[&str]) -> Streaming<RunCommandResponse> {
+    started_with_group(agent, argv).await.0
+}
+
+/// The same, and its process group.
+async fn started_with_group(agent: &Agent, argv: &[&str]) -> (Streaming<RunCommandResponse>, u32) {
     let start = CommandStart {
         target: Some(Target::Host(HostTarget {})),
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),
@@ -35,11 +41,10 @@ async fn started(agent: &Agent, argv: &[&str]) -> Streaming<RunCommandResponse> 
     let mut client = CommandServiceClient::new(agent.connect(Some(TOKEN)).await);
     let mut answers = client.run_command(steps).await.unwrap().into_inner();
     let first = answers.message().await.unwrap().unwrap();
-    assert!(matches!(
-        first.step,
-        Some(run_command_response::Step::Started(_))
-    ));
-    answers
+    match first.step {
+        Some(run_command_response::Step::Started(started)) => (answers, started.pid),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Reads to the end, which is an error.
@@ -115,10 +120,13 @@ async fn c10_a_stop_ends_reads_at_once_and_lets_commands_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn c10_a_second_signal_ends_at_once() {
     let mut agent = Agent::start(&[("AGENT_TOKEN", TOKEN)]);
-    let _long = started(&agent, &["sleep", "7212"]).await;
+    let script = ["sh", "-c", "trap '' TERM; sleep 7212 & sleep 7212"];
+    let (_long, group) = started_with_group(&agent, &script).await;
+    eventually("it runs", || members(group) > 1);
     agent.signal(Signal::TERM);
     agent.logged("stopping");
     agent.signal(Signal::TERM);
     assert_eq!(agent.ended().code(), Some(1));
     assert!(!agent.log().contains("stopped"), "{}", agent.log());
+    eventually("no command is left behind", || members(group) == 0);
 }
