@@ -6,6 +6,7 @@ mod guests;
 mod health;
 pub mod local;
 mod panics;
+mod stopping;
 mod unimplemented;
 
 use tonic::{server::NamedService, service::Routes};
@@ -64,7 +65,8 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     if let Ok(reflection) = reflection {
         routes = routes.add_service(reflection);
     }
-    Deadline::new(unimplemented::told(routes).prepare())
+    let routes = stopping::ended(unimplemented::told(routes), agent);
+    Deadline::new(routes.prepare())
 }
 
 fn name<S: NamedService>(_: &S) -> &'static str {

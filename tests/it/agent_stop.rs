@@ -9,11 +9,16 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 use tonic_types::StatusExt;
-use turbopanel_agent::proto::{
-    CommandStart, HostTarget, RunCommandRequest, RunCommandResponse, StreamLogsRequest,
-    WatchStatusRequest, agent_service_client::AgentServiceClient,
-    command_service_client::CommandServiceClient, command_start::Target,
-    log_service_client::LogServiceClient, run_command_request, run_command_response,
+use turbopanel_agent::{
+    engines::docker::EngineAddress,
+    proto::{
+        CommandStart, HostTarget, ListContainersRequest, RunCommandRequest, RunCommandResponse,
+        StopContainerRequest, StreamLogsRequest, WatchStatusRequest,
+        agent_service_client::AgentServiceClient, command_service_client::CommandServiceClient,
+        command_start::Target, container_service_client::ContainerServiceClient,
+        log_service_client::LogServiceClient, run_command_request, run_command_response,
+    },
+    router,
 };
 
 use crate::{
@@ -129,4 +134,37 @@ async fn c10_a_second_signal_ends_at_once() {
     assert_eq!(agent.ended().code(), Some(1));
     assert!(!agent.log().contains("stopped"), "{}", agent.log());
     eventually("no command is left behind", || members(group) == 0);
+}
+
+/// A change that takes longer than the grace ends with a status, and none begins after the stop was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn c10_changes_end_with_a_status_and_none_begin() {
+    let stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"];
+    let container = TestContainer::run(&["--init=false"], &stubborn);
+    let mut agent = Agent::start(&[("AGENT_TOKEN", TOKEN)]);
+    let mut client = ContainerServiceClient::new(agent.connect(Some(TOKEN)).await);
+    let request = StopContainerRequest {
+        container: container.name.clone(),
+        grace: Some(Duration::from_secs(60).try_into().unwrap()),
+    };
+    let change = tokio::spawn(async move { client.stop_container(request).await });
+    // Until the engine has it; nothing else tells.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    agent.signal(Signal::TERM);
+    is_stopping(&change.await.unwrap().unwrap_err());
+    assert_eq!(agent.ended().code(), Some(0));
+
+    let agent = turbopanel_agent::Agent::integrated("far", EngineAddress::default());
+    let router = router::build(&agent).await;
+    agent.draining().cancel();
+    let mut client = ContainerServiceClient::new(router.clone());
+    let refused = client.list_containers(ListContainersRequest::default());
+    is_stopping(&refused.await.unwrap_err());
+    let mut health = HealthClient::new(router);
+    let mut status = ServingStatus::Serving;
+    while status == ServingStatus::Serving {
+        let answer = health.check(HealthCheckRequest::default()).await.unwrap();
+        status = answer.into_inner().status();
+    }
+    assert_eq!(status, ServingStatus::NotServing);
 }
