@@ -195,9 +195,7 @@ fn the_limit_on_open_files_is_raised() {
 async fn strangers_leave() {
     let agent = Agent::start(&[("AGENT_TOKEN", TOKEN)]);
     let connect = async |path: &str, token: &str| {
-        let tcp = tokio::net::TcpStream::connect(("127.0.0.1", agent.port))
-            .await
-            .unwrap();
+        let tcp = TcpStream::connect(("127.0.0.1", agent.port)).await.unwrap();
         let io = hyper_util::rt::TokioIo::new(tcp);
         let executor = hyper_util::rt::TokioExecutor::new();
         let handshake = hyper::client::conn::http2::handshake(executor, io);
