@@ -36,6 +36,9 @@ fn main() -> ExitCode {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
             );
             let _ = error.print();
+            if error.kind() == ErrorKind::ArgumentConflict {
+                complain("write flags after the command: turbopanel-agent health --port 18284");
+            }
             return ExitCode::from(if help { 0 } else { 2 });
         }
     };

@@ -74,6 +74,8 @@ pub struct Config {
 #[command(
     name = "turbopanel-agent",
     version,
+    // A flag before the command would be taken, and have no effect.
+    args_conflicts_with_subcommands = true,
     about = "Connects this server to its TurboPanel control plane.",
     after_help = "Every setting of `run` is also an environment variable, as documented:\n  AGENT_MODE, CONTROL_PLANE_URL, AGENT_TOKEN, AGENT_TOKEN_FILE, AGENT_PORT, AGENT_NAME,\n  AGENT_STATE_DIR, DOCKER_HOST, LOG_LEVEL, NO_COLOR, AGENT_ALLOW_PLAINTEXT.\nThe token has no flag: other users of the machine could read it there.\n\nExample:\n  AGENT_MODE=websocket CONTROL_PLANE_URL=https://plane.example AGENT_TOKEN_FILE=/run/secrets/token turbopanel-agent\n\nExit codes: 0 stopped when asked to, 1 failed, 2 wrong usage, 69 the port is in use, 78 wrong configuration."
 )]

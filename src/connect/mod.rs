@@ -5,9 +5,12 @@ mod websocket;
 use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
-use turbopanel_tunnel::{DialError, Outcome, Redial, Server, SessionEnd};
+use turbopanel_tunnel::{CloseCode, DialError, EndReason, Outcome, Redial, Server, SessionEnd};
 
-use crate::agent::Agent;
+use crate::{
+    agent::Agent,
+    excerpt::{SENTENCE, VALUE, excerpt},
+};
 pub use websocket::WebSocket;
 
 /// What the agent knows of its connection.
@@ -121,33 +124,65 @@ pub async fn keep_connected(
 fn tell(attempt: &Attempt, connector: &WebSocket, wait: Duration, redial: &Redial) -> String {
     let url = connector.url();
     let retry_ms = wait.as_millis() as u64;
-    match attempt {
-        Attempt::Refused(error) => {
-            let wrong_mode = error
-                .refusal()
-                .and_then(|refusal| refusal.mode.as_deref())
-                .filter(|mode| *mode != "websocket");
-            let mend = match wrong_mode {
-                Some(mode) => format!("set AGENT_MODE={mode}: that is this control plane's mode"),
-                None => error.mend().to_owned(),
-            };
-            let reason = error.to_string();
-            if redial.is_new_step() {
-                tracing::warn!(%url, retry_ms, "no connection: {reason}; {mend}");
-            } else {
-                tracing::debug!(%url, retry_ms, "no connection: {reason}");
-            }
-            reason
-        }
+    let (what, reason, mend) = match attempt {
+        Attempt::Refused(error) => ("no connection", error.to_string(), dial_mend(error)),
         Attempt::Ended(end) => {
-            let reason = end.to_string();
-            let lived_ms = end.lived.as_millis() as u64;
-            if reason.contains("4409") {
-                tracing::warn!(%url, retry_ms, lived_ms, "another agent uses this identity: {reason}; give each agent a token of its own");
+            let what = if end.welcomed {
+                "the connection ended"
             } else {
-                tracing::warn!(%url, retry_ms, lived_ms, "the connection ended: {reason}");
-            }
-            reason
+                "no connection"
+            };
+            let mend = session_mend(&end.reason);
+            (what, end.to_string(), mend.unwrap_or_default().to_owned())
         }
+    };
+    let reason = excerpt(&reason, SENTENCE);
+    let mend = if mend.is_empty() {
+        mend
+    } else {
+        format!("; {mend}")
+    };
+    if redial.is_new_step() {
+        tracing::warn!(%url, retry_ms, "{what}: {reason}{mend}");
+    } else {
+        tracing::debug!(%url, retry_ms, "{what}: {reason}{mend}");
+    }
+    reason
+}
+
+fn dial_mend(error: &DialError) -> String {
+    let mode = error.refusal().and_then(|refusal| refusal.mode.as_deref());
+    match mode.filter(|mode| *mode != "websocket") {
+        Some(mode) => {
+            let mode = excerpt(mode, VALUE);
+            format!("set AGENT_MODE={mode}: that is this control plane's mode")
+        }
+        None => error.mend().to_owned(),
+    }
+}
+
+/// What to do when the control plane closed, if it is for somebody to do something.
+fn session_mend(reason: &EndReason) -> Option<&'static str> {
+    let EndReason::ClosedByPeer { code, .. } = reason else {
+        return None;
+    };
+    match code {
+        CloseCode::Unauthenticated => Some(
+            "check the token, and that CONTROL_PLANE_URL is an address that the control plane goes by",
+        ),
+        CloseCode::Revoked => Some("the token or the agent was revoked; create a new token"),
+        CloseCode::TooLate => {
+            Some("the agent's greeting came too late; check the network and this machine's load")
+        }
+        CloseCode::Superseded => {
+            Some("another agent uses this identity; give each agent a token of its own")
+        }
+        CloseCode::WrongProtocol => Some(
+            "this version and the control plane's speak different protocols; update the older one",
+        ),
+        CloseCode::Overloaded => {
+            Some("the control plane has too much to do; it is tried again later")
+        }
+        CloseCode::Done | CloseCode::GoingAway | CloseCode::Protocol | CloseCode::Other(_) => None,
     }
 }

@@ -20,7 +20,8 @@ pub(super) fn follow(agent: &Agent, health: HealthReporter, served: Vec<&'static
     agent.engine().attend();
     agent.tasks().spawn(async move {
         let following = async {
-            let mut told = None;
+            // What they were told to be at first.
+            let mut told = Some(true);
             while engine.changed().await.is_ok() {
                 let reachable = engine.borrow_and_update().reachable;
                 // Another reason for being away is no news.

@@ -2,83 +2,131 @@
 
 use std::time::Duration;
 
+use prost::Message;
+use prost_types::FileDescriptorProto;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_stream::StreamExt;
-use tonic::{Code, Request};
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic::{Code, Request, Status};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 use tonic_types::StatusExt;
 use turbopanel_agent::proto::{
-    GetStatusRequest, ListContainersRequest, WatchStatusRequest,
-    agent_service_client::AgentServiceClient, container_service_client::ContainerServiceClient,
+    GetStatusRequest, WatchStatusRequest, agent_service_client::AgentServiceClient,
 };
 
 use crate::agent_support::{Agent, TOKEN};
 
-async fn services(agent: &Agent, token: Option<&str>) -> Result<Vec<String>, tonic::Status> {
+/// Asks reflection, on a channel with this token or without one.
+async fn reflect(
+    agent: &Agent,
+    token: Option<&str>,
+    what: MessageRequest,
+) -> Result<MessageResponse, Status> {
     let mut client = ServerReflectionClient::new(agent.connect(token).await);
     let request = ServerReflectionRequest {
         host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
+        message_request: Some(what),
     };
-    let mut answers = client
-        .server_reflection_info(tokio_stream::iter([request]))
-        .await?
-        .into_inner();
-    match answers.next().await.unwrap()?.message_response.unwrap() {
-        MessageResponse::ListServicesResponse(list) => Ok(list
-            .service
-            .into_iter()
-            .map(|service| service.name)
-            .collect()),
-        other => panic!("{other:?}"),
+    let answers = client.server_reflection_info(tokio_stream::iter([request]));
+    let answer = answers.await?.into_inner().next().await.unwrap()?;
+    Ok(answer.message_response.unwrap())
+}
+
+/// The path of every method that reflection lists.
+async fn methods(agent: &Agent) -> Vec<String> {
+    let all = MessageRequest::ListServices(String::new());
+    let listed = reflect(agent, Some(TOKEN), all).await.unwrap();
+    let MessageResponse::ListServicesResponse(listed) = listed else {
+        panic!("{listed:?}");
+    };
+    let mut methods = Vec::new();
+    for service in listed.service {
+        let symbol = MessageRequest::FileContainingSymbol(service.name.clone());
+        let files = reflect(agent, Some(TOKEN), symbol).await.unwrap();
+        let MessageResponse::FileDescriptorResponse(files) = files else {
+            panic!("{files:?}");
+        };
+        for file in files.file_descriptor_proto {
+            let file = FileDescriptorProto::decode(file.as_slice()).unwrap();
+            for described in &file.service {
+                if format!("{}.{}", file.package(), described.name()) == service.name {
+                    let path = |method: &prost_types::MethodDescriptorProto| {
+                        format!("/{}/{}", service.name, method.name())
+                    };
+                    methods.extend(described.method.iter().map(path));
+                }
+            }
+        }
     }
+    methods
+}
+
+/// Calls a method of any kind with an empty message; answers the first thing that comes back.
+async fn call(agent: &Agent, token: Option<&str>, path: &str) -> Result<(), Status> {
+    let mut client = tonic::client::Grpc::new(agent.connect(token).await);
+    client.ready().await.unwrap();
+    // Any message is one without fields to whoever does not know its fields.
+    let codec = tonic_prost::ProstCodec::<GetStatusRequest, GetStatusRequest>::default();
+    let request = Request::new(tokio_stream::iter([GetStatusRequest {}]));
+    let answer = client.streaming(request, path.parse().unwrap(), codec);
+    answer.await?.into_inner().message().await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a1_without_the_token_nothing_answers_but_liveness() {
     let agent = Agent::start(&[("AGENT_TOKEN", TOKEN)]);
-    let listed = services(&agent, Some(TOKEN)).await.unwrap();
-    for service in [
-        "AgentService",
-        "CommandService",
-        "ContainerService",
-        "LogService",
+    let methods = methods(&agent).await;
+    for method in [
+        "AgentService/WatchStatus",
+        "CommandService/RunCommand",
+        "ContainerService/RemoveContainer",
+        "LogService/StreamLogs",
     ] {
-        let name = format!("turbopanel.agent.v1.{service}");
-        assert!(listed.contains(&name), "{listed:?}");
-        let mut health = HealthClient::new(agent.connect(None).await);
-        let answer = health
-            .check(HealthCheckRequest { service: name })
-            .await
-            .unwrap();
-        assert_eq!(answer.into_inner().status, 1);
+        let path = format!("/turbopanel.agent.v1.{method}");
+        assert!(methods.contains(&path), "{path}: {methods:?}");
     }
-    assert!(
-        listed.contains(&"grpc.health.v1.Health".to_owned()),
-        "{listed:?}"
-    );
-    for wrong in [None, Some("wrong"), Some(""), Some(&TOKEN[1..])] {
-        let status = services(&agent, wrong).await.unwrap_err();
-        assert_eq!(status.code(), Code::Unauthenticated);
-        let mut client = AgentServiceClient::new(agent.connect(wrong).await);
-        let status = client.get_status(GetStatusRequest {}).await.unwrap_err();
-        assert_eq!(status.code(), Code::Unauthenticated);
-        let info = status.get_error_details().error_info().unwrap().clone();
-        assert_eq!(
-            (info.reason.as_str(), info.domain.as_str()),
-            ("TOKEN_REQUIRED", "turbopanel.dev")
-        );
-        // Every service, by a method that it has and one that it has not.
-        let mut containers = ContainerServiceClient::new(agent.connect(wrong).await);
-        let status = containers
-            .list_containers(ListContainersRequest::default())
-            .await
-            .unwrap_err();
-        assert_eq!(status.code(), Code::Unauthenticated);
+    let code =
+        |answer: &Result<(), Status>| answer.as_ref().map_or_else(Status::code, |()| Code::Ok);
+    for path in &methods {
+        let answer = call(&agent, Some(TOKEN), path).await;
+        assert_ne!(code(&answer), Code::Unauthenticated, "{path}: {answer:?}");
+    }
+    let (live, guarded): (Vec<_>, Vec<_>) = methods
+        .iter()
+        .partition(|path| path.starts_with("/grpc.health.v1.Health/"));
+    assert!(live.len() >= 2, "{live:?}");
+    for path in live {
+        let answer = call(&agent, None, path).await;
+        assert_eq!(code(&answer), Code::Ok, "{path}: {answer:?}");
+    }
+    // What does not exist is no way in either.
+    let missing = "/turbopanel.agent.v1.AgentService/Fly".to_owned();
+    for path in guarded.into_iter().chain([&missing]) {
+        // Each failure slows the next answer, so not every wrong token is tried everywhere.
+        for wrong in [None, Some("wrong")] {
+            let answer = call(&agent, wrong, path).await;
+            assert_eq!(code(&answer), Code::Unauthenticated, "{path}: {answer:?}");
+            let details = answer.unwrap_err().get_error_details();
+            let info = details.error_info().unwrap();
+            assert_eq!(
+                (info.reason.as_str(), info.domain.as_str()),
+                ("TOKEN_REQUIRED", "turbopanel.dev")
+            );
+        }
+        // The right one lets in whoever failed before, and ends the slowness.
+        let answer = call(&agent, Some(TOKEN), path).await;
+        assert_ne!(code(&answer), Code::Unauthenticated, "{path}: {answer:?}");
+    }
+    for wrong in ["", &TOKEN[1..], &format!("{TOKEN}x")] {
+        let answer = call(
+            &agent,
+            Some(wrong),
+            "/turbopanel.agent.v1.AgentService/GetStatus",
+        )
+        .await;
+        assert_eq!(code(&answer), Code::Unauthenticated, "{wrong:?}");
     }
     assert!(!agent.log().contains(TOKEN));
 }

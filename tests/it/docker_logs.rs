@@ -100,7 +100,13 @@ async fn both_streams_come_with_times() {
         tail_lines: Some(2),
         ..of(&container.name)
     };
-    assert_eq!(text(&all(last).await.0), ["two", "three"]);
+    assert_eq!(text(&all(last.clone()).await.0), ["two", "three"]);
+    // The engine counts before the streams are chosen.
+    let last = StreamLogsRequest {
+        streams: vec![OutputStream::Stdout.into()],
+        ..last
+    };
+    assert_eq!(text(&all(last).await.0), ["three"]);
     let none = StreamLogsRequest {
         tail_lines: Some(0),
         ..of(&container.name)

@@ -3,7 +3,7 @@
 //! Pure. Without a terminal one frame is one message of the log: its time, a space, the
 //! text, and a newline unless the message is a part of a longer line. With a terminal the messages come one
 //! after the other without any mark; engines cut a line after 16 KiB, so that is where the next
-//! time may stand. A line is a slice of what was read; only a line that two reads cut in two is copied.
+//! time may stand; and where a run of the container ended without a newline, after a prompt for example. A line is a slice of what was read; only a line that two reads cut in two is copied.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -32,6 +32,14 @@ pub struct Line {
     pub partial: bool,
 }
 
+/// When the container was started last, and the time now. Only a message from before that start can be the
+/// last one of a run, with another run's message right behind it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Runs {
+    pub(super) last_start: i64,
+    pub(super) now: i64,
+}
+
 /// Puts lines together.
 #[derive(Debug)]
 pub(super) enum Assembler {
@@ -42,9 +50,13 @@ pub(super) enum Assembler {
 }
 
 impl Assembler {
-    pub(super) fn new(tty: bool) -> Self {
+    pub(super) fn new(tty: bool, runs: Runs) -> Self {
         if tty {
-            Self::Terminal(Terminal::default())
+            Self::Terminal(Terminal {
+                rest: Bytes::new(),
+                within: None,
+                runs,
+            })
         } else {
             Self::Frames(Frames::default())
         }
@@ -157,11 +169,12 @@ fn prefix(message: &[u8]) -> Option<(i64, usize)> {
 }
 
 /// Messages without a mark between them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Terminal {
     rest: Bytes,
     /// The time of the line of which a part was given already without a time after it.
     within: Option<i64>,
+    runs: Runs,
 }
 
 impl Terminal {
@@ -187,16 +200,19 @@ impl Terminal {
             let body = self.rest.get(skip..).unwrap_or_default();
             let piece = body.get(..=ENGINE_PIECE).unwrap_or(body);
             let newline = memchr::memchr(b'\n', piece);
-            let (length, partial, within) = match newline {
-                Some(at) => (at, false, None),
+            let line = piece.get(..newline.unwrap_or(piece.len()));
+            let next_run = self.runs.next(line.unwrap_or_default(), time);
+            let (length, partial, within) = match (next_run, newline) {
+                (Some(at), _) => (at, true, None),
+                (None, Some(at)) => (at, false, None),
                 // What follows a whole piece says whether the engine cut the line there.
-                None if body.len() >= ENGINE_PIECE + PREFIX => {
+                (None, None) if body.len() >= ENGINE_PIECE + PREFIX => {
                     let after = body.get(ENGINE_PIECE..).unwrap_or_default();
                     let within = prefix(after).is_none().then_some(time);
                     (ENGINE_PIECE, true, within)
                 }
-                None if ended => (body.len().min(ENGINE_PIECE), true, None),
-                None => return,
+                (None, None) if ended => (body.len().min(ENGINE_PIECE), true, None),
+                (None, None) => return,
             };
             self.within = within;
             self.rest.advance(skip);
@@ -211,6 +227,21 @@ impl Terminal {
                 partial,
             });
         }
+    }
+}
+
+impl Runs {
+    /// Where in the text of a message the next run's first message begins.
+    fn next(self, text: &[u8], time: i64) -> Option<usize> {
+        if time >= self.last_start {
+            return None;
+        }
+        memchr::memchr_iter(b'Z', text).find_map(|last| {
+            let begin = (last + 1).checked_sub(time::FIXED)?;
+            let next = time::parse(text.get(begin..=last)?)?;
+            let follows = text.get(last + 1) == Some(&b' ') && (time..=self.now).contains(&next);
+            (begin > 0 && follows).then_some(begin)
+        })
     }
 }
 

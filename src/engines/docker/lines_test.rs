@@ -23,9 +23,18 @@ fn framed(stream: u8, message: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// Of a container that was started once.
 fn lines(tty: bool, input: &[u8], cut: usize) -> Vec<Line> {
+    let runs = Runs {
+        last_start: 0,
+        now: i64::MAX,
+    };
+    lines_of(runs, tty, input, cut)
+}
+
+fn lines_of(runs: Runs, tty: bool, input: &[u8], cut: usize) -> Vec<Line> {
     let mut decoder = Decoder::new(tty);
-    let mut assembler = Assembler::new(tty);
+    let mut assembler = Assembler::new(tty, runs);
     let mut lines = Vec::new();
     for part in input.chunks(cut) {
         let mut part = Bytes::copy_from_slice(part);
@@ -159,4 +168,58 @@ fn a_forged_time_is_content() {
         lines(false, &framed(1, &message(forged, true)), 7),
         [line(forged, false)]
     );
+}
+
+/// Three runs, of which two ended with a prompt, and the times that may and may not part them.
+#[test]
+fn a_run_that_ended_without_a_newline_ends_its_line() {
+    let second = |n: i64| NANOS + n * 1_000_000_000;
+    let text = |n: i64| format!("2026-11-24T11:10:{}.386061163Z ", 29 + n);
+    let input = [
+        &text(0),
+        "one $ ",
+        &text(1),
+        "early ",
+        &text(0),
+        "late ",
+        &text(9),
+        "\r\n",
+        &text(2),
+        "$ ",
+        &text(3),
+        "last ",
+        &text(4),
+        "\n",
+    ]
+    .concat();
+    let runs = Runs {
+        last_start: second(3),
+        now: second(5),
+    };
+    let line = |n, content: String, partial| Line {
+        time: second(n),
+        stderr: false,
+        content: Bytes::from(content),
+        partial,
+    };
+    let expected = [
+        line(0, "one $ ".to_owned(), true),
+        // Times from before the line, and from the future, are content.
+        line(1, format!("early {}late {}\r", text(0), text(9)), false),
+        line(2, "$ ".to_owned(), true),
+        // The run that goes on has no next one.
+        line(3, format!("last {}", text(4)), false),
+    ];
+    for cut in [1, 7, 31, 1000] {
+        assert_eq!(
+            lines_of(runs, true, input.as_bytes(), cut),
+            expected,
+            "{cut}"
+        );
+    }
+    let once = Runs {
+        last_start: second(0),
+        ..runs
+    };
+    assert_eq!(lines_of(once, true, input.as_bytes(), 1000).len(), 2);
 }

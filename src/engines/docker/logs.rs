@@ -14,8 +14,8 @@ use super::{
     error::{Error, Subject, clean},
     framing::{Decoder, FramingError, Source},
     http1::Content,
-    lines::{Assembler, Line},
-    names::ContainerRef,
+    lines::{Assembler, Line, Runs},
+    names::{ContainerRef, NameError},
     status::Watch,
     stream::{Stream, StreamRequest},
 };
@@ -60,6 +60,8 @@ pub enum LogEnd {
 pub struct Logs {
     engine: Engine,
     request: LogRequest,
+    /// The container itself: another one may get its name.
+    id: ContainerRef,
     stream: Stream,
     decoder: Decoder,
     assembler: Assembler,
@@ -75,6 +77,8 @@ impl Engine {
     /// Reads the log of a container.
     pub async fn logs(&self, request: LogRequest) -> Result<Logs, Error> {
         let detail = self.container(&request.container).await?;
+        let id = detail.container.id.parse();
+        let id: ContainerRef = id.map_err(|error: NameError| Error::Protocol(error.to_string()))?;
         if detail.log_driver == "none" {
             return Err(not_readable(&request.container, &detail));
         }
@@ -86,7 +90,7 @@ impl Engine {
             State::Running | State::Paused | State::Restarting
         );
         let follow = request.follow && runs && left.is_none_or(|left| left > 0);
-        let path = path(&request, follow);
+        let path = path(&id, &request, follow);
         let opened = Stream::open(
             self.transport(),
             StreamRequest {
@@ -105,11 +109,16 @@ impl Engine {
             }
             error => error,
         })?;
+        let runs = Runs {
+            last_start: detail.started.unwrap_or(i64::MIN),
+            now,
+        };
         Ok(Logs {
             engine: self.clone(),
+            id,
             stream,
             decoder: Decoder::new(detail.tty),
-            assembler: Assembler::new(detail.tty),
+            assembler: Assembler::new(detail.tty, runs),
             content: Bytes::new(),
             followed: follow.then_some(detail.started),
             ends_at: left
@@ -133,10 +142,10 @@ fn not_readable(container: &ContainerRef, detail: &Detail) -> Error {
     }
 }
 
-fn path(request: &LogRequest, follow: bool) -> String {
+fn path(id: &ContainerRef, request: &LogRequest, follow: bool) -> String {
     let mut path = format!(
-        "/containers/{}/logs?timestamps=true&follow={follow}&stdout={}&stderr={}",
-        request.container, request.stdout, request.stderr
+        "/containers/{id}/logs?timestamps=true&follow={follow}&stdout={}&stderr={}",
+        request.stdout, request.stderr
     );
     let mut time = |name: &str, nanos: Option<i64>| {
         if let Some(nanos) = nanos.filter(|nanos| *nanos > 0) {
@@ -243,7 +252,7 @@ impl Logs {
         }
         // The engine closes the log just before it writes down that the container has ended.
         for _ in 0..20 {
-            let detail = match self.engine.container(&self.request.container).await {
+            let detail = match self.engine.container(&self.id).await {
                 Ok(detail) => detail,
                 Err(Error::ContainerNotFound { .. }) => return Ok(LogEnd::ContainerEnded),
                 Err(error) => return Err(error),

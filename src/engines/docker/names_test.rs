@@ -78,16 +78,29 @@ fn images_are_named_as_registries_do() {
     }
 }
 
+/// `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, said in another way than the parser says it.
+fn regular(text: &str) -> bool {
+    let mut chars = text.chars();
+    let letters = ('a'..='z').chain('A'..='Z').chain('0'..='9');
+    let first: Vec<char> = letters.collect();
+    chars.next().is_some_and(|char| first.contains(&char))
+        && chars.all(|char| first.contains(&char) || "_.-".contains(char))
+}
+
 proptest! {
+    /// Texts that are nearly names: each character that could lead elsewhere has its chance.
     #[test]
-    fn what_parses_makes_exactly_its_path(text in "\\PC{0,12}|[a-z0-9][a-zA-Z0-9_.-]{0,20}") {
-        if let Ok(name) = text.parse::<ContainerRef>() {
-            let path = format!("/v1.41/containers/{name}/json");
+    fn exactly_the_names_of_the_grammar_parse(text in "[a-zA-Z0-9_.-]{0,3}[aZ0_./%?#:@&= \\\\\\x00\n\u{e9}-]{0,3}[a-z0-9]{0,2}") {
+        let is_name = regular(&text);
+        prop_assert_eq!(text.parse::<ContainerRef>().is_ok(), is_name);
+        prop_assert_eq!(text.parse::<NetworkName>().is_ok(), is_name);
+        prop_assert_eq!(text.parse::<ContainerName>().is_ok(), is_name && text.len() >= 2);
+        if is_name {
+            let path = format!("/v1.41/containers/{text}/json");
             let uri: http::Uri = format!("http://engine{path}").parse().unwrap();
             prop_assert_eq!(uri.path(), path.as_str());
             prop_assert_eq!(uri.query(), None);
-            prop_assert_eq!(path.split('/').count(), 5);
-            prop_assert!(path.split('/').all(|part| part != "." && part != ".."));
+            prop_assert!(path.split('/').count() == 5 && !path.split('/').any(|part| part == ".."));
         }
     }
 
