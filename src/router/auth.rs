@@ -16,6 +16,7 @@ use tonic::{Code, Status, body::Body};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::guests::Known;
 use crate::{config::Secret, proto::ErrorReason, services::error::status};
 
 /// What is answered without a token.
@@ -129,6 +130,14 @@ pub struct Authenticated<S> {
     door: Door,
 }
 
+/// The connection of a caller who is let in may stay.
+fn let_in(request: Request<Body>) -> Request<Body> {
+    if let Some(guest) = request.extensions().get::<Known>() {
+        guest.let_in();
+    }
+    request
+}
+
 impl<S> Service<Request<Body>> for Authenticated<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
@@ -147,9 +156,9 @@ where
             return Box::pin(self.inner.call(request));
         }
         let (delay, waiting) = match &self.door {
-            Door::Open => return Box::pin(self.inner.call(request)),
+            Door::Open => return Box::pin(self.inner.call(let_in(request))),
             Door::Guarded(expected) if expected.matches(&request) => {
-                return Box::pin(self.inner.call(request));
+                return Box::pin(self.inner.call(let_in(request)));
             }
             Door::Guarded(expected) => match Arc::clone(&expected.waiting).try_acquire_owned() {
                 Ok(permit) => (expected.delay(), Some(permit)),

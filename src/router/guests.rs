@@ -1,9 +1,13 @@
-//! The connections of the agent's own port: not too many at once, and none that stays silent.
+//! The connections of the agent's own port: not too many at once, none that stays silent, and none that stays
+//! without having shown the token.
 
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,14 +17,17 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Sleep, sleep},
 };
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 use turbopanel_tunnel::FirstBytes;
 
 /// Connections at once, at most. Further ones wait in the kernel.
 pub(super) const CONNECTIONS: usize = 128;
 /// How long the first bytes of a connection may take.
 const FIRST_BYTES: Duration = Duration::from_secs(10);
+/// How long a guest may stay a stranger: for liveness alone, and a place is taken from nobody for long.
+const STRANGER: Duration = Duration::from_secs(30);
 /// How long to wait when the system gives no further connection, for example for want of descriptors.
 const BREATH: Duration = Duration::from_millis(200);
 
@@ -35,33 +42,50 @@ pub(super) fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Gue
                 Ok((stream, _)) => {
                     turbopanel_tunnel::set_options(&stream);
                     let guest = Guest {
-                        info: stream.connect_info(),
                         io: FirstBytes::new(stream, FIRST_BYTES),
+                        known: Known::default(),
+                        leaves: Box::pin(sleep(STRANGER)),
                         _permit: permit,
                     };
                     return Some((Ok(guest), (listener, room)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the agent's port could not be accepted");
-                    tokio::time::sleep(BREATH).await;
+                    sleep(BREATH).await;
                 }
             }
         }
     })
 }
 
+/// Whether a connection's caller has been let in; an extension of each request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known(Arc<AtomicBool>);
+
+impl Known {
+    /// The caller has been let in, and may stay.
+    pub(super) fn let_in(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_let_in(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// One connection.
 pub(super) struct Guest {
     io: FirstBytes<TcpStream>,
-    info: TcpConnectInfo,
+    known: Known,
+    leaves: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connected for Guest {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Known;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.info.clone()
+    fn connect_info(&self) -> Known {
+        self.known.clone()
     }
 }
 
@@ -71,6 +95,9 @@ impl AsyncRead for Guest {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.known.is_let_in() && self.leaves.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }

@@ -234,3 +234,44 @@ fn the_limit_on_open_files_is_raised() {
     let numbers: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
     assert_eq!(numbers, ["4096", "4096"]);
 }
+
+/// Whoever only asks for liveness holds no place for long; whoever has shown the token stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_leave() {
+    let agent = Agent::start(&[("AGENT_TOKEN", TOKEN)]);
+    let connect = async |path: &str, token: &str| {
+        let tcp = TcpStream::connect(("127.0.0.1", agent.port)).await.unwrap();
+        let io = hyper_util::rt::TokioIo::new(tcp);
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let handshake = hyper::client::conn::http2::handshake(executor, io);
+        let (mut sender, connection) = handshake.await.unwrap();
+        let ended = tokio::spawn(async move { connection.await.is_ok() });
+        let request = http::Request::post(format!("http://127.0.0.1:{}{path}", agent.port))
+            .header("content-type", "application/grpc")
+            .header("authorization", format!("Bearer {token}"))
+            .body(http_body_util::Full::new(bytes::Bytes::from_static(
+                &[0; 5],
+            )))
+            .unwrap();
+        assert!(
+            sender
+                .send_request(request)
+                .await
+                .unwrap()
+                .status()
+                .is_success()
+        );
+        (sender, ended)
+    };
+    let (_held, guest) = connect("/turbopanel.agent.v1.AgentService/GetStatus", TOKEN).await;
+    let (_held_too, stranger) = connect("/grpc.health.v1.Health/Check", "").await;
+    let (_held_as_well, intruder) =
+        connect("/turbopanel.agent.v1.AgentService/GetStatus", "x").await;
+    for gone in [stranger, intruder] {
+        tokio::time::timeout(Duration::from_secs(90), gone)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    assert!(!guest.is_finished());
+}

@@ -10,7 +10,7 @@ use turbopanel_agent::proto::{
 
 use crate::{
     agent_support::{Agent, eventually, hidden_command},
-    command_support::{Running, host, members, run, step},
+    command_support::{Running, host, members, reason, run, step},
     docker_support::TestContainer,
 };
 
@@ -115,6 +115,18 @@ async fn a_time_out_reaches_a_command_whose_caller_reads_nothing() {
     gone(group);
     let (_, _, exited) = running.end().await.unwrap();
     assert!(exited.timed_out && exited.signal == "SIGKILL", "{exited:?}");
+}
+
+/// C10: its call is told why, and nothing of it is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn c10_an_agent_that_stops_kills_the_whole_group() {
+    let (mut agent, container) = (Agent::start(&[]), sleeper());
+    let (running, group) = started(&agent, inside(&container, &STUBBORN)).await;
+    agent.signal(rustix::process::Signal::TERM);
+    let status = running.end().await.unwrap_err();
+    assert_eq!(reason(&status), "AGENT_STOPPING", "{status}");
+    assert_eq!(agent.ended().code(), Some(0));
+    gone(group);
 }
 
 /// The engine itself waits a little for a background process that holds the output, then ends it.
