@@ -60,7 +60,7 @@ impl AgentService for AgentApi {
             tokio::select! {
                 biased;
                 () = send.closed() => return,
-                () = agent.stop().cancelled() => return,
+                () = agent.draining().cancelled() => {}
                 _ = agent.engine().status() => {}
             }
             loop {

@@ -16,8 +16,10 @@ use turbopanel_agent::{
 use super::{ServeConfig, ServeError};
 use crate::{registry::name::LOCAL, store::AgentRecord};
 
-/// How long the agent's tasks may take to end after their calls.
+/// How long the agent's tasks may take to end after their calls, ...
 const CLOSING: Duration = Duration::from_secs(1);
+/// ... and commands in containers to be killed that lost their caller.
+const KILLING: Duration = Duration::from_millis(900);
 
 /// The integrated agent. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -53,6 +55,11 @@ impl Integrated {
         answering.await.unwrap_or_else(|never| match never {})
     }
 
+    /// Takes no further calls.
+    pub(super) fn drain(&self) {
+        self.agent.draining().cancel();
+    }
+
     /// Stops the agent, whose calls are over.
     pub(super) async fn stop(&self) {
         self.agent.stop().cancel();
@@ -60,5 +67,6 @@ impl Integrated {
         if timeout(CLOSING, self.agent.tasks().wait()).await.is_err() {
             tracing::warn!("some work of the integrated agent had to be cut off");
         }
+        let _ = timeout(KILLING, self.agent.engine().drained()).await;
     }
 }

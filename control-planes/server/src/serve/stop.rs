@@ -40,6 +40,9 @@ pub(super) async fn stop(
     connections.close();
     let live = &doors.calls.live;
     live.end_reads();
+    if let Some(integrated) = &doors.calls.integrated {
+        integrated.drain();
+    }
     let drained = timeout(grace, drain(&doors, &connections)).await.is_ok();
     live.stop();
     let _ = timeout(BREATH, drain(&doors, &connections)).await;
