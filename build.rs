@@ -7,28 +7,28 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: &[&str] = &[
-    "turbopanel/agent/v1/agent.proto",
-    "turbopanel/agent/v1/command.proto",
-    "turbopanel/agent/v1/container.proto",
-    "turbopanel/agent/v1/error.proto",
-    "turbopanel/agent/v1/log.proto",
-];
+/// The contract: every file in here.
+const CONTRACT: &str = "turbopanel/agent/v1";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
+    let mut files = Vec::new();
+    for file in fs::read_dir(PathBuf::from("proto").join(CONTRACT))? {
+        files.push(format!("{CONTRACT}/{}", file?.file_name().display()));
+    }
+    files.sort();
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler
         .include_imports(true)
         .include_source_info(true)
-        .open_files(FILES)?;
+        .open_files(&files)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Encoded by protox, because prost's own types would drop the method options.
     fs::write(
         out.join("agent.bin"),
         protox::Compiler::new(["proto"])?
             .include_imports(true)
-            .open_files(FILES)?
+            .open_files(&files)?
             .encode_file_descriptor_set(),
     )?;
     tonic_prost_build::configure()

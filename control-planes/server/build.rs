@@ -8,30 +8,30 @@
 use std::{env, error::Error, fs, path::PathBuf};
 
 const ROOT: &str = "../../proto";
-const FILES: &[&str] = &[
-    "turbopanel/agent/v1/agent.proto",
-    "turbopanel/agent/v1/command.proto",
-    "turbopanel/agent/v1/container.proto",
-    "turbopanel/agent/v1/error.proto",
-    "turbopanel/agent/v1/log.proto",
-    "turbopanel/control/v1/fleet.proto",
-    "turbopanel/control/v1/token.proto",
-];
+/// The contracts: every file in here.
+const CONTRACTS: &[&str] = &["turbopanel/agent/v1", "turbopanel/control/v1"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={ROOT}");
+    let mut files = Vec::new();
+    for folder in CONTRACTS {
+        for file in fs::read_dir(PathBuf::from(ROOT).join(folder))? {
+            files.push(format!("{folder}/{}", file?.file_name().display()));
+        }
+    }
+    files.sort();
     let mut compiler = protox::Compiler::new([ROOT])?;
     compiler
         .include_imports(true)
         .include_source_info(true)
-        .open_files(FILES)?;
+        .open_files(&files)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Encoded by protox, because prost's own types would drop the method options.
     fs::write(
         out.join("contract.bin"),
         protox::Compiler::new([ROOT])?
             .include_imports(true)
-            .open_files(FILES)?
+            .open_files(&files)?
             .encode_file_descriptor_set(),
     )?;
     tonic_prost_build::configure()

@@ -10,24 +10,23 @@ use prost::Message;
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorSet};
 
 const RELEASED: &str = "proto/released.binpb";
-const FILES: &[&str] = &[
-    "turbopanel/agent/v1/agent.proto",
-    "turbopanel/agent/v1/command.proto",
-    "turbopanel/agent/v1/container.proto",
-    "turbopanel/agent/v1/error.proto",
-    "turbopanel/agent/v1/log.proto",
-    "turbopanel/control/v1/fleet.proto",
-    "turbopanel/control/v1/token.proto",
-    "turbopanel/tunnel/v1/options.proto",
-    "turbopanel/tunnel/v1/tunnel.proto",
-];
-
 /// Each thing that a caller can rely on, by its full name, and how it looks.
 type Facts = BTreeMap<String, String>;
 
 fn current() -> FileDescriptorSet {
     let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
-    let mut set = protox::compile(FILES, [proto]).unwrap();
+    let mut files = Vec::new();
+    for package in fs::read_dir(proto.join("turbopanel")).unwrap() {
+        for file in fs::read_dir(package.unwrap().path().join("v1")).unwrap() {
+            files.push(file.unwrap().path());
+        }
+    }
+    assert!(
+        files.len() > 8,
+        "the contract is not where it was: {files:?}"
+    );
+    files.sort();
+    let mut set = protox::compile(files, [proto]).unwrap();
     for file in &mut set.file {
         file.source_code_info = None;
     }
