@@ -167,7 +167,7 @@ async fn c5_a_request_id_runs_once_over_restarts() {
 
     let (operations, _) = open(dir.path());
     let kept = operations.list();
-    assert_eq!(kept, [first.clone()]);
+    assert_eq!(kept, std::slice::from_ref(&first));
     let again = count(&operations, begin("deploy-1")).unwrap();
     let events = all(again).await;
     assert_eq!(printed(&events), b"done");
