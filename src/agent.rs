@@ -112,9 +112,16 @@ impl Agent {
 
     /// What it can do on this host.
     pub fn capabilities(&self) -> Vec<String> {
-        ["containers", "logs", "commands.container", "commands.host"]
-            .map(str::to_owned)
-            .to_vec()
+        [
+            "containers",
+            "logs",
+            "commands.container",
+            "commands.host",
+            "networks",
+            "volumes",
+        ]
+        .map(str::to_owned)
+        .to_vec()
     }
 
     /// What the tunnel must know of the agent's methods.

@@ -18,8 +18,12 @@ use crate::{
         self, agent_service_server::AgentServiceServer,
         command_service_server::CommandServiceServer,
         container_service_server::ContainerServiceServer, log_service_server::LogServiceServer,
+        network_service_server::NetworkServiceServer, volume_service_server::VolumeServiceServer,
     },
-    services::{agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi},
+    services::{
+        agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi,
+        network::NetworkApi, volume::VolumeApi,
+    },
 };
 pub use auth::Auth;
 pub use deadline::Deadline;
@@ -55,6 +59,11 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
         LogServiceServer,
         LogApi::new(agent.engine().clone()).ended_by(agent.draining().clone())
     );
+    serve!(
+        NetworkServiceServer,
+        NetworkApi::new(agent.engine().clone())
+    );
+    serve!(VolumeServiceServer, VolumeApi::new(agent.engine().clone()));
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()

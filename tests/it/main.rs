@@ -38,5 +38,8 @@ mod docker_support;
 mod docker_unanswered;
 mod docker_versions;
 mod layers;
+mod network_life;
+mod network_wire;
 mod private_engine;
 mod tunnel_support;
+mod volume_life;
