@@ -119,6 +119,7 @@ impl Agent {
             "commands.host",
             "networks",
             "volumes",
+            "engine",
         ]
         .map(str::to_owned)
         .to_vec()

@@ -17,12 +17,13 @@ use crate::{
     proto::{
         self, agent_service_server::AgentServiceServer,
         command_service_server::CommandServiceServer,
-        container_service_server::ContainerServiceServer, log_service_server::LogServiceServer,
+        container_service_server::ContainerServiceServer,
+        engine_service_server::EngineServiceServer, log_service_server::LogServiceServer,
         network_service_server::NetworkServiceServer, volume_service_server::VolumeServiceServer,
     },
     services::{
-        agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi,
-        network::NetworkApi, volume::VolumeApi,
+        agent::AgentApi, command::CommandApi, container::ContainerApi, engine::EngineApi,
+        log::LogApi, network::NetworkApi, volume::VolumeApi,
     },
 };
 pub use auth::Auth;
@@ -62,6 +63,10 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     serve!(
         NetworkServiceServer,
         NetworkApi::new(agent.engine().clone())
+    );
+    serve!(
+        EngineServiceServer,
+        EngineApi::new(agent.engine().clone()).ended_by(agent.draining().clone())
     );
     serve!(VolumeServiceServer, VolumeApi::new(agent.engine().clone()));
     health::follow(agent, reporter, served);

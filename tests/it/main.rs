@@ -37,6 +37,8 @@ mod docker_relay;
 mod docker_support;
 mod docker_unanswered;
 mod docker_versions;
+mod engine_events;
+mod engine_info;
 mod layers;
 mod network_life;
 mod network_wire;
