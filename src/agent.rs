@@ -126,7 +126,15 @@ impl Agent {
 
     /// What it can do on this host.
     pub fn capabilities(&self) -> Vec<String> {
-        let mut able = vec!["containers", "logs", "operations", "commands.container"];
+        let mut able = vec![
+            "containers",
+            "logs",
+            "operations",
+            "networks",
+            "volumes",
+            "engine",
+            "commands.container",
+        ];
         if host::has_programs() {
             able.push("commands.host");
         }

@@ -9,10 +9,13 @@
 //! and a negotiated API version ([`version`]); streams are read by the agent itself.
 
 pub mod address;
+mod ask;
 pub mod container;
 pub mod containers;
 mod engine;
 mod error;
+pub mod event;
+pub mod events;
 pub mod exec;
 pub mod exec_output;
 mod exec_signal;
@@ -21,14 +24,20 @@ mod http1;
 pub mod lines;
 pub mod logs;
 pub mod names;
+pub mod networks;
 mod paced;
+pub mod prune;
 pub mod signal;
 mod socket;
 mod status;
 mod stream;
+pub mod system;
+pub mod things;
 mod time;
 mod transport;
+pub mod usage;
 pub mod version;
+pub mod volumes;
 
 pub use address::EngineAddress;
 pub use engine::Engine;
