@@ -129,6 +129,8 @@ impl Agent {
             "commands.container",
             "commands.host",
             "operations",
+            "networks",
+            "volumes",
         ]
         .map(str::to_owned)
         .to_vec()

@@ -18,11 +18,13 @@ use crate::{
         self, agent_service_server::AgentServiceServer,
         command_service_server::CommandServiceServer,
         container_service_server::ContainerServiceServer, log_service_server::LogServiceServer,
+        network_service_server::NetworkServiceServer,
         operation_service_server::OperationServiceServer,
+        volume_service_server::VolumeServiceServer,
     },
     services::{
         agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi,
-        operation::OperationApi,
+        network::NetworkApi, operation::OperationApi, volume::VolumeApi,
     },
 };
 pub use auth::Auth;
@@ -63,6 +65,11 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
         OperationServiceServer,
         OperationApi::new(agent.operations().clone())
     );
+    serve!(
+        NetworkServiceServer,
+        NetworkApi::new(agent.engine().clone())
+    );
+    serve!(VolumeServiceServer, VolumeApi::new(agent.engine().clone()));
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()

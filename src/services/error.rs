@@ -9,7 +9,10 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    engines::{docker, process},
+    engines::{
+        docker::{self, things::Kind},
+        process,
+    },
     excerpt::{VALUE, cut, excerpt},
     proto::ErrorReason,
 };
@@ -138,6 +141,37 @@ pub fn docker(error: docker::Error) -> Status {
             Code::FailedPrecondition,
             ErrorReason::OsAccessDenied,
             vec![("container", container)],
+        ),
+        E::NotThere { kind, name } => (
+            Code::NotFound,
+            match kind {
+                Kind::Network => ErrorReason::NetworkNotFound,
+                Kind::Volume => ErrorReason::VolumeNotFound,
+            },
+            vec![(kind.as_str(), name)],
+        ),
+        E::Taken { kind, name } => (
+            Code::AlreadyExists,
+            ErrorReason::NameInUse,
+            vec![(kind.as_str(), name)],
+        ),
+        E::InUse { kind, name, .. } => (
+            Code::FailedPrecondition,
+            ErrorReason::ResourceInUse,
+            vec![(kind.as_str(), name)],
+        ),
+        E::NotAllowed { .. } => (
+            Code::FailedPrecondition,
+            ErrorReason::EngineFailed,
+            vec![("engine_status", "403".to_owned())],
+        ),
+        E::TooOld { needs, api, .. } => (
+            Code::Unimplemented,
+            ErrorReason::EngineTooOld,
+            vec![
+                ("needs_api_version", needs.to_string()),
+                ("api_version", api.to_string()),
+            ],
         ),
         E::Failed { status, .. } => (
             Code::Internal,

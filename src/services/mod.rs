@@ -4,5 +4,29 @@ pub mod agent;
 pub mod command;
 pub mod container;
 pub mod error;
+mod labels;
+mod listing;
 pub mod log;
 pub mod operation;
+pub mod network;
+mod time;
+mod unused;
+pub mod volume;
+
+use std::{fmt::Display, str::FromStr};
+
+use tonic::Status;
+
+/// A name in a field of a request.
+fn named<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<T, Status> {
+    text.parse()
+        .map_err(|wrong| error::invalid(field, text, wrong))
+}
+
+/// A name that may be left out.
+fn maybe_named<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<Option<T>, Status> {
+    match text {
+        "" => Ok(None),
+        text => named(field, text).map(Some),
+    }
+}

@@ -9,6 +9,7 @@
 //! and a negotiated API version ([`version`]); streams are read by the agent itself.
 
 pub mod address;
+mod ask;
 pub mod container;
 pub mod containers;
 mod engine;
@@ -21,14 +22,18 @@ mod http1;
 pub mod lines;
 pub mod logs;
 pub mod names;
+pub mod networks;
 mod paced;
+pub mod prune;
 pub mod signal;
 mod socket;
 mod status;
 mod stream;
+pub mod things;
 mod time;
 mod transport;
 pub mod version;
+pub mod volumes;
 
 pub use address::EngineAddress;
 pub use engine::Engine;

@@ -93,6 +93,16 @@ name!(
     network_name
 );
 name!(
+    /// The name of a volume.
+    VolumeName,
+    volume_name
+);
+name!(
+    /// The name of a driver: the engine's own, or a plugin's, which is named like an image.
+    DriverName,
+    driver_name
+);
+name!(
     /// The id of an exec, as the engine made it.
     ExecId,
     exec_id
@@ -121,6 +131,20 @@ fn network_name(text: &str) -> Result<(), NameError> {
         return Ok(());
     }
     Err(NameError::new(text, "a network's name", NAME_MEND))
+}
+
+fn volume_name(text: &str) -> Result<(), NameError> {
+    if plain(text) {
+        return Ok(());
+    }
+    Err(NameError::new(text, "a volume's name", NAME_MEND))
+}
+
+fn driver_name(text: &str) -> Result<(), NameError> {
+    if plain(text) || image_ref(text).is_ok() {
+        return Ok(());
+    }
+    Err(NameError::new(text, "a driver's name", NAME_MEND))
 }
 
 fn exec_id(text: &str) -> Result<(), NameError> {
