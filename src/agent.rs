@@ -125,6 +125,7 @@ impl Agent {
     pub fn capabilities(&self) -> Vec<String> {
         [
             "containers",
+            "images",
             "logs",
             "commands.container",
             "commands.host",

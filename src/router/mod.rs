@@ -17,14 +17,14 @@ use crate::{
     proto::{
         self, agent_service_server::AgentServiceServer,
         command_service_server::CommandServiceServer,
-        container_service_server::ContainerServiceServer, log_service_server::LogServiceServer,
-        network_service_server::NetworkServiceServer,
+        container_service_server::ContainerServiceServer, image_service_server::ImageServiceServer,
+        log_service_server::LogServiceServer, network_service_server::NetworkServiceServer,
         operation_service_server::OperationServiceServer,
         volume_service_server::VolumeServiceServer,
     },
     services::{
-        agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi,
-        network::NetworkApi, operation::OperationApi, volume::VolumeApi,
+        agent::AgentApi, command::CommandApi, container::ContainerApi, image::ImageApi,
+        log::LogApi, network::NetworkApi, operation::OperationApi, volume::VolumeApi,
     },
 };
 pub use auth::Auth;
@@ -69,6 +69,7 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
         NetworkServiceServer,
         NetworkApi::new(agent.engine().clone())
     );
+    serve!(ImageServiceServer, ImageApi::new(agent.clone()));
     serve!(VolumeServiceServer, VolumeApi::new(agent.engine().clone()));
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
