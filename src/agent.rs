@@ -130,6 +130,7 @@ impl Agent {
             "containers",
             "logs",
             "operations",
+            "images",
             "networks",
             "volumes",
             "engine",

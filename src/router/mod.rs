@@ -54,6 +54,8 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     serve!(volume_service_server, VolumeServiceServer, service);
     let service = services::engine::EngineApi::new(engine.clone()).ended_by(draining.clone());
     serve!(engine_service_server, EngineServiceServer, service);
+    let service = services::image::ImageApi::new(agent.clone());
+    serve!(image_service_server, ImageServiceServer, service);
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()

@@ -5,6 +5,7 @@ pub mod command;
 pub mod container;
 pub mod engine;
 pub mod error;
+pub mod image;
 mod labels;
 mod listing;
 pub mod log;

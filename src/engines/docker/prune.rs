@@ -23,7 +23,7 @@ pub struct PruneFilter {
 }
 
 impl PruneFilter {
-    fn filters(&self) -> Filters {
+    pub(super) fn filters(&self) -> Filters {
         let mut filters = Filters::default();
         filters.labels("label", &self.labels);
         filters.labels("label!", &self.without_labels);
