@@ -18,11 +18,11 @@ use crate::{
         self, agent_service_server::AgentServiceServer,
         command_service_server::CommandServiceServer,
         container_service_server::ContainerServiceServer, log_service_server::LogServiceServer,
-        operation_service_server::OperationServiceServer,
+        operation_service_server::OperationServiceServer, stack_service_server::StackServiceServer,
     },
     services::{
         agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi,
-        operation::OperationApi,
+        operation::OperationApi, stack::StackApi,
     },
 };
 pub use auth::Auth;
@@ -63,6 +63,7 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
         OperationServiceServer,
         OperationApi::new(agent.operations().clone())
     );
+    serve!(StackServiceServer, StackApi::new(agent.clone()));
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()

@@ -6,3 +6,4 @@ pub mod container;
 pub mod error;
 pub mod log;
 pub mod operation;
+pub mod stack;

@@ -40,4 +40,5 @@ mod docker_versions;
 mod layers;
 mod operations;
 mod private_engine;
+mod stack_list;
 mod tunnel_support;

@@ -6,14 +6,14 @@ use crate::{
 };
 
 /// Nanoseconds since the Unix epoch as the contract has them.
-pub(super) fn timestamp(nanos: i64) -> prost_types::Timestamp {
+pub(in crate::services) fn timestamp(nanos: i64) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: nanos.div_euclid(1_000_000_000),
         nanos: nanos.rem_euclid(1_000_000_000) as i32,
     }
 }
 
-pub(super) fn container(container: Container) -> proto::Container {
+pub(in crate::services) fn container(container: Container) -> proto::Container {
     proto::Container {
         id: container.id,
         name: container.name,

@@ -1,0 +1,4 @@
+//! Stacks: compose projects, with the containers that the engine shows of them.
+
+pub mod listed;
+pub mod names;

@@ -1,0 +1,38 @@
+//! From stacks to the contract's.
+
+use crate::{
+    engines::stacks::listed::{Listed, Member},
+    proto,
+    services::container::convert::{container, timestamp},
+};
+
+pub(super) fn stack(listed: Listed) -> proto::Stack {
+    let services: Vec<_> = listed
+        .services
+        .into_iter()
+        .map(|(name, service)| proto::ComposeService {
+            name,
+            image: service.image,
+            containers: service.containers,
+            running: service.running,
+        })
+        .collect();
+    proto::Stack {
+        name: listed.name.to_string(),
+        containers: services.iter().map(|service| service.containers).sum(),
+        running: services.iter().map(|service| service.running).sum(),
+        services,
+        created_at: listed.created.map(timestamp),
+        config_files: listed.source.config_files,
+        working_dir: listed.source.working_dir,
+    }
+}
+
+pub(super) fn member(member: Member) -> proto::StackContainer {
+    proto::StackContainer {
+        service: member.service,
+        number: member.number,
+        one_off: member.one_off,
+        container: Some(container(member.container)),
+    }
+}
