@@ -63,7 +63,10 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
         OperationServiceServer,
         OperationApi::new(agent.operations().clone())
     );
-    serve!(StackServiceServer, StackApi::new(agent.clone()));
+    serve!(
+        StackServiceServer,
+        StackApi::new(agent.stacks().clone(), agent.operations().clone())
+    );
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()

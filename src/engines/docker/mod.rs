@@ -18,6 +18,7 @@ pub mod exec_output;
 mod exec_signal;
 pub mod framing;
 mod http1;
+mod image_labels;
 pub mod lines;
 pub mod logs;
 pub mod names;

@@ -17,6 +17,8 @@ const ONE_OFF: &str = "com.docker.compose.oneoff";
 const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
 const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
 const ENVIRONMENT_FILES: &str = "com.docker.compose.project.environment_file";
+/// Labels that say what a stack was made of.
+pub(super) const SOURCES: [&str; 3] = [WORKING_DIR, CONFIG_FILES, ENVIRONMENT_FILES];
 /// A label that names files is read this far, and so many of them.
 const LONGEST_LABEL: usize = 64 * 1024;
 const MOST_FILES: usize = 32;
@@ -50,6 +52,10 @@ pub struct Service {
 pub struct Source {
     /// The container whose labels these are.
     pub container: String,
+    /// The id of its image.
+    pub image: String,
+    /// When it was made, in nanoseconds since the Unix epoch.
+    pub created: i64,
     /// The project's directory.
     pub working_dir: String,
     /// Its compose files.
@@ -158,6 +164,8 @@ impl Source {
         };
         Self {
             container: container.id.clone(),
+            image: container.image_id.clone(),
+            created: container.created.unwrap_or_default(),
             working_dir: label(WORKING_DIR).to_owned(),
             config_files: files(CONFIG_FILES),
             env_files: files(ENVIRONMENT_FILES),

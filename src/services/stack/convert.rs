@@ -1,12 +1,22 @@
 //! From stacks to the contract's.
 
 use crate::{
-    engines::stacks::listed::{Listed, Member},
+    engines::stacks::{
+        listed::{Listed, Member},
+        names::StackName,
+    },
     proto,
     services::container::convert::{container, timestamp},
 };
 
-pub(super) fn stack(listed: Listed) -> proto::Stack {
+pub(super) fn stack((name, listed, kept): (StackName, Option<Listed>, bool)) -> proto::Stack {
+    let Some(listed) = listed else {
+        return proto::Stack {
+            name: name.to_string(),
+            kept,
+            ..proto::Stack::default()
+        };
+    };
     let services: Vec<_> = listed
         .services
         .into_iter()
@@ -18,13 +28,14 @@ pub(super) fn stack(listed: Listed) -> proto::Stack {
         })
         .collect();
     proto::Stack {
-        name: listed.name.to_string(),
+        name: name.to_string(),
         containers: services.iter().map(|service| service.containers).sum(),
         running: services.iter().map(|service| service.running).sum(),
         services,
         created_at: listed.created.map(timestamp),
         config_files: listed.source.config_files,
         working_dir: listed.source.working_dir,
+        kept,
     }
 }
 
