@@ -10,6 +10,7 @@ use crate::{
     connect::Connection,
     engines::{
         docker::{Engine, EngineAddress},
+        host,
         stacks::{Stacks, plugin::Finder},
     },
     operations::Operations,
@@ -135,16 +136,14 @@ impl Agent {
 
     /// What it can do on this host.
     pub fn capabilities(&self) -> Vec<String> {
-        let always = [
-            "containers",
-            "logs",
-            "commands.container",
-            "commands.host",
-            "operations",
-        ];
-        let stacks = self.inner.stacks.is_available().then_some("stacks");
-        let all = always.into_iter().chain(stacks);
-        all.map(str::to_owned).collect()
+        let mut able = vec!["containers", "logs", "operations", "commands.container"];
+        if host::has_programs() {
+            able.push("commands.host");
+        }
+        if self.inner.stacks.is_available() {
+            able.push("stacks");
+        }
+        able.into_iter().map(str::to_owned).collect()
     }
 
     /// What the tunnel must know of the agent's methods.
