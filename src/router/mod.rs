@@ -56,6 +56,9 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     serve!(engine_service_server, EngineServiceServer, service);
     let service = services::image::ImageApi::new(agent.clone());
     serve!(image_service_server, ImageServiceServer, service);
+    let service =
+        services::stack::StackApi::new(agent.stacks().clone(), agent.operations().clone());
+    serve!(stack_service_server, StackServiceServer, service);
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()

@@ -12,6 +12,7 @@ use crate::{
     engines::{
         docker::{self, things::Kind},
         process,
+        stacks::{StackError, compose::RunError, names::StackName},
     },
     excerpt::{VALUE, cut, excerpt},
     proto::ErrorReason,
@@ -274,6 +275,45 @@ pub fn process(error: process::ProcessError) -> Status {
         }
     };
     status(code, reason, message, metadata)
+}
+
+/// The status of an error with a stack.
+pub fn stack(name: &StackName, error: StackError) -> Status {
+    use StackError as E;
+    let message = error.to_string();
+    let mut metadata = vec![("stack", name.to_string())];
+    let (code, reason) = match error {
+        E::Engine(error) => return docker(error),
+        E::Run(RunError::Start(error)) => return process(error),
+        E::Run(RunError::Lost(error)) => return io(error),
+        E::Cancelled | E::Run(RunError::Cancelled) => return Status::cancelled(message),
+        E::Unavailable(_) => (Code::FailedPrecondition, ErrorReason::StacksUnavailable),
+        E::NotFound(_) => (Code::NotFound, ErrorReason::StackNotFound),
+        E::FilesMissing { .. } => (Code::FailedPrecondition, ErrorReason::StackFilesMissing),
+        E::Mistake(mistake) => {
+            if !mistake.file.is_empty() {
+                metadata.push(("file", mistake.file));
+            }
+            if mistake.line > 0 {
+                metadata.push(("line", mistake.line.to_string()));
+            }
+            (Code::InvalidArgument, ErrorReason::StackFileInvalid)
+        }
+        E::NotWritable { path, .. } => {
+            metadata = vec![("path", path.display().to_string())];
+            (Code::FailedPrecondition, ErrorReason::StateNotWritable)
+        }
+        E::Run(RunError::Failed { message, code }) => {
+            if let Some(service) = message.strip_prefix("no such service: ") {
+                let mend = "the stack has no such service: ValidateStack lists those that it has";
+                return invalid("services", service, mend);
+            }
+            metadata.push(("exit_code", code.to_string()));
+            (Code::FailedPrecondition, ErrorReason::StackFailed)
+        }
+    };
+    let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    status(code, reason, message, &metadata)
 }
 
 /// The status of an error of the operating system while a command runs.

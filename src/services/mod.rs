@@ -11,6 +11,7 @@ mod listing;
 pub mod log;
 pub mod network;
 pub mod operation;
+pub mod stack;
 mod time;
 mod unused;
 pub mod volume;

@@ -23,6 +23,7 @@ pub mod framing;
 mod http1;
 pub mod image;
 pub mod image_error;
+mod image_labels;
 pub mod image_name;
 pub mod images;
 pub mod lines;

@@ -6,7 +6,7 @@ use crate::{
     services::time::timestamp,
 };
 
-pub(super) fn container(container: Container) -> proto::Container {
+pub(in crate::services) fn container(container: Container) -> proto::Container {
     proto::Container {
         id: container.id,
         name: container.name,
