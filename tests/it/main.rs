@@ -42,5 +42,6 @@ mod docker_support;
 mod docker_unanswered;
 mod docker_versions;
 mod layers;
+mod operations;
 mod private_engine;
 mod tunnel_support;
