@@ -38,5 +38,7 @@ mod docker_support;
 mod docker_unanswered;
 mod docker_versions;
 mod layers;
+mod logs_many;
+mod logs_support;
 mod private_engine;
 mod tunnel_support;

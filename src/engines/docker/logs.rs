@@ -162,6 +162,11 @@ fn path(id: &ContainerRef, request: &LogRequest, follow: bool) -> String {
 }
 
 impl Logs {
+    /// The container's full id.
+    pub fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
     /// Adds the lines that are there to the batch, at least one; or says how the log ended. After
     /// an end there is nothing more. Not to be called again after an error.
     pub async fn next(&mut self, batch: &mut Vec<Line>) -> Result<Option<LogEnd>, Error> {
