@@ -1,6 +1,6 @@
 //! What one agent is: its name and instance, the engine it manages, and the state of its connection.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -9,6 +9,7 @@ use turbopanel_tunnel::{Instance, Methods};
 use crate::{
     connect::Connection,
     engines::docker::{Engine, EngineAddress},
+    operations::Operations,
     proto,
 };
 
@@ -25,20 +26,23 @@ struct Inner {
     started: Instant,
     engine: Engine,
     connection: watch::Sender<Connection>,
+    operations: Operations,
     tasks: TaskTracker,
     stop: CancellationToken,
     draining: CancellationToken,
 }
 
 impl Agent {
-    /// An agent with a connection of its own. It goes by this name until its control plane names it.
+    /// An agent with a connection of its own. It goes by this name until its control plane names it. What must
+    /// outlive it is kept in the state directory; without one, in memory alone.
     pub fn new(
         name: String,
         mode: &'static str,
         engine: EngineAddress,
         connection: Connection,
+        state_dir: Option<PathBuf>,
     ) -> Self {
-        let stop = CancellationToken::new();
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         Self {
             inner: Arc::new(Inner {
                 name,
@@ -47,7 +51,8 @@ impl Agent {
                 started: Instant::now(),
                 engine: Engine::new(engine),
                 connection: watch::Sender::new(connection),
-                tasks: TaskTracker::new(),
+                operations: Operations::open(state_dir, tasks.clone(), stop.clone()),
+                tasks,
                 draining: stop.child_token(),
                 stop,
             }),
@@ -55,12 +60,13 @@ impl Agent {
     }
 
     /// An agent inside a control plane: no connection, no port, no token of its own.
-    pub fn integrated(name: &str, engine: EngineAddress) -> Self {
+    pub fn integrated(name: &str, engine: EngineAddress, state_dir: Option<PathBuf>) -> Self {
         Self::new(
             name.to_owned(),
             "integrated",
             engine,
             Connection::integrated(),
+            state_dir,
         )
     }
 
@@ -95,6 +101,11 @@ impl Agent {
         &self.inner.connection
     }
 
+    /// Work that outlives the call that began it.
+    pub fn operations(&self) -> &Operations {
+        &self.inner.operations
+    }
+
     /// Where its tasks run, so that a stop can wait for them.
     pub fn tasks(&self) -> &TaskTracker {
         &self.inner.tasks
@@ -112,9 +123,15 @@ impl Agent {
 
     /// What it can do on this host.
     pub fn capabilities(&self) -> Vec<String> {
-        ["containers", "logs", "commands.container", "commands.host"]
-            .map(str::to_owned)
-            .to_vec()
+        [
+            "containers",
+            "logs",
+            "commands.container",
+            "commands.host",
+            "operations",
+        ]
+        .map(str::to_owned)
+        .to_vec()
     }
 
     /// What the tunnel must know of the agent's methods.

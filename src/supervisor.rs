@@ -60,7 +60,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let address = listener.local_addr()?;
     let name = config.name.clone().unwrap_or_else(host::hostname);
     let connection = Connection::to(config.control_plane.to_string(), config.insecure);
-    let agent = Agent::new(name, "websocket", config.engine, connection);
+    let agent = Agent::new(
+        name,
+        "websocket",
+        config.engine,
+        connection,
+        Some(config.state_dir),
+    );
     let router = router::build(&agent).await;
     let stop = CancellationToken::new();
     let serving = local::serve(
@@ -96,6 +102,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
                     tokio::join!(
                         server.shutdown(GRACE + LAST_WORDS),
                         tokio::time::timeout(GRACE + LAST_WORDS, &mut serving),
+                        tokio::time::timeout(GRACE, agent.operations().idle()),
                     )
                 };
                 let grace = async {

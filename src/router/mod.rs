@@ -18,8 +18,12 @@ use crate::{
         self, agent_service_server::AgentServiceServer,
         command_service_server::CommandServiceServer,
         container_service_server::ContainerServiceServer, log_service_server::LogServiceServer,
+        operation_service_server::OperationServiceServer,
     },
-    services::{agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi},
+    services::{
+        agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi,
+        operation::OperationApi,
+    },
 };
 pub use auth::Auth;
 pub use deadline::Deadline;
@@ -54,6 +58,10 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     serve!(
         LogServiceServer,
         LogApi::new(agent.engine().clone()).ended_by(agent.draining().clone())
+    );
+    serve!(
+        OperationServiceServer,
+        OperationApi::new(agent.operations().clone())
     );
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.

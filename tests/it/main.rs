@@ -40,5 +40,6 @@ mod docker_versions;
 mod layers;
 mod logs_many;
 mod logs_support;
+mod operations;
 mod private_engine;
 mod tunnel_support;
