@@ -39,6 +39,7 @@ mod docker_unanswered;
 mod docker_versions;
 mod layers;
 mod logs_many;
+mod logs_search;
 mod logs_support;
 mod operations;
 mod private_engine;

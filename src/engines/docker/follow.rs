@@ -51,7 +51,7 @@ pub struct MergeRequest {
 
 impl MergeRequest {
     /// The part of one container's log.
-    pub(super) fn of(&self, container: ContainerRef, follow: bool) -> LogRequest {
+    pub fn of(&self, container: ContainerRef, follow: bool) -> LogRequest {
         LogRequest {
             container,
             follow,

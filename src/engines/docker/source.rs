@@ -44,8 +44,8 @@ pub struct Label {
     pub service: String,
 }
 
-impl Label {
-    pub(super) fn of(container: &Container) -> Self {
+impl From<&Container> for Label {
+    fn from(container: &Container) -> Self {
         let label = |name: &str| {
             let value = container
                 .labels
@@ -93,7 +93,7 @@ impl Source {
     pub(super) fn new(id: ContainerRef, container: &Container, place: Position) -> Self {
         Self {
             id,
-            label: Label::of(container),
+            label: container.into(),
             runs: container.runs(),
             removed: false,
             phase: Phase::Idle,

@@ -58,12 +58,26 @@ impl Filter {
         })
     }
 
+    /// A filter that finds this pattern, too.
+    pub(super) fn and(mut self, field: &str, pattern: &str) -> Result<Self, Status> {
+        if self.include.is_empty() {
+            self.include.push(self::pattern(field, pattern)?);
+            return Ok(self);
+        }
+        Err(error::invalid(
+            "filter.include",
+            pattern,
+            "give one of `pattern` and `filter.include`",
+        ))
+    }
+
     /// Every line is wanted, and nothing need be known of it.
     pub(super) fn is_open(&self) -> bool {
         !self.chooses() && !self.with_levels
     }
 
-    fn chooses(&self) -> bool {
+    /// Not every line is wanted.
+    pub(super) fn chooses(&self) -> bool {
         !self.include.is_empty() || !self.exclude.is_empty() || self.min_level.is_some()
     }
 

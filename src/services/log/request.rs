@@ -2,9 +2,17 @@
 
 use tonic::Status;
 
+use super::{download::Form, filter::Filter, search::Search};
 use crate::{
-    engines::docker::{follow::Selection, merge::MOST, names::ContainerRef},
-    proto::{LogSelection, OutputStream},
+    engines::docker::{
+        follow::{MergeRequest, Selection},
+        merge::MOST,
+        names::ContainerRef,
+    },
+    proto::{
+        DownloadLogsRequest, LogSelection, OutputStream, SearchLogsRequest,
+        download_logs_request::Format, search_logs_request::Order,
+    },
     services::{container::container_ref, error},
 };
 
@@ -12,6 +20,12 @@ use crate::{
 const MOST_LABELS: usize = 100;
 /// Bytes of a label's name or value, at most.
 const LONGEST_LABEL: usize = 4 << 10;
+/// Matches, at most.
+const MOST_MATCHES: usize = 10_000;
+/// Matches, when nothing else is asked for.
+const DEFAULT_MATCHES: usize = 100;
+/// Lines before or after a match, at most.
+const MOST_AROUND: usize = 100;
 /// The label that compose gives the containers of a project.
 const PROJECT: &str = "com.docker.compose.project";
 
@@ -132,6 +146,102 @@ pub(super) fn nanos(
     parse().map(Some).ok_or_else(|| {
         let given = format!("{}.{:09}", time.seconds, time.nanos);
         error::invalid(field, &given, "give a time between the years 1678 and 2262")
+    })
+}
+
+/// A range of the selected logs as they are stored.
+pub(super) fn stored(
+    selection: Option<LogSelection>,
+    streams: &[i32],
+    since: Option<&prost_types::Timestamp>,
+    until: Option<&prost_types::Timestamp>,
+) -> Result<MergeRequest, Status> {
+    let (stdout, stderr) = self::streams(streams)?;
+    Ok(MergeRequest {
+        selection: self::selection(selection.unwrap_or_default())?,
+        follow: false,
+        tail: None,
+        since: nanos("since", since)?,
+        until: nanos("until", until)?,
+        stdout,
+        stderr,
+        places: None,
+    })
+}
+
+/// Reads what is to be searched for.
+pub(super) fn search(asked: SearchLogsRequest) -> Result<Search, Status> {
+    let newest = match Order::try_from(asked.order) {
+        Ok(Order::Unspecified | Order::NewestFirst) => true,
+        Ok(Order::OldestFirst) => false,
+        Err(_) => {
+            let given = asked.order.to_string();
+            return Err(error::invalid(
+                "order",
+                &given,
+                "give one of the values of Order",
+            ));
+        }
+    };
+    let most = |field: &str, given: u32, most: usize| {
+        let count = usize::try_from(given).unwrap_or(usize::MAX);
+        match count <= most {
+            true => Ok(count),
+            false => Err(error::invalid(
+                field,
+                &given.to_string(),
+                format!("give at most {most}"),
+            )),
+        }
+    };
+    let mut filter = Filter::parse(asked.filter, asked.with_levels)?;
+    if !asked.pattern.is_empty() {
+        filter = filter.and("pattern", &asked.pattern)?;
+    }
+    if !filter.chooses() {
+        return Err(error::invalid(
+            "pattern",
+            "",
+            "give a pattern or a filter to search for",
+        ));
+    }
+    Ok(Search {
+        range: stored(
+            asked.selection,
+            &asked.streams,
+            asked.since.as_ref(),
+            asked.until.as_ref(),
+        )?,
+        filter: filter.into(),
+        before: most("before_lines", asked.before_lines, MOST_AROUND)?,
+        after: most("after_lines", asked.after_lines, MOST_AROUND)?,
+        limit: match most("limit", asked.limit, MOST_MATCHES)? {
+            0 => DEFAULT_MATCHES,
+            limit => limit,
+        },
+        newest,
+        with_fields: asked.with_fields,
+    })
+}
+
+/// Reads how a file is to be written.
+pub(super) fn form(asked: &DownloadLogsRequest) -> Result<Form, Status> {
+    let json = match Format::try_from(asked.format) {
+        Ok(Format::Unspecified | Format::Text) => false,
+        Ok(Format::JsonLines) => true,
+        Err(_) => {
+            let given = asked.format.to_string();
+            return Err(error::invalid(
+                "format",
+                &given,
+                "give one of the values of Format",
+            ));
+        }
+    };
+    Ok(Form {
+        json,
+        times: asked.with_times,
+        names: asked.with_names,
     })
 }
 
