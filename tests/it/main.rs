@@ -38,6 +38,7 @@ mod docker_support;
 mod docker_unanswered;
 mod docker_versions;
 mod layers;
+mod logs_limits;
 mod logs_many;
 mod logs_search;
 mod logs_support;
