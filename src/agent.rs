@@ -8,7 +8,10 @@ use turbopanel_tunnel::{Instance, Methods};
 
 use crate::{
     connect::Connection,
-    engines::docker::{Engine, EngineAddress},
+    engines::{
+        docker::{Engine, EngineAddress},
+        host,
+    },
     operations::Operations,
     proto,
 };
@@ -123,15 +126,11 @@ impl Agent {
 
     /// What it can do on this host.
     pub fn capabilities(&self) -> Vec<String> {
-        [
-            "containers",
-            "logs",
-            "commands.container",
-            "commands.host",
-            "operations",
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        let mut able = vec!["containers", "logs", "operations", "commands.container"];
+        if host::has_programs() {
+            able.push("commands.host");
+        }
+        able.into_iter().map(str::to_owned).collect()
     }
 
     /// What the tunnel must know of the agent's methods.

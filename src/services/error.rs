@@ -165,7 +165,9 @@ pub fn process(error: process::ProcessError) -> Status {
     use process::{ProcessError as E, user::UserError};
     let message = error.to_string();
     let (code, reason, metadata): (_, _, &[(&str, &str)]) = match &error {
-        E::ProgramNotFound { .. } => (Code::NotFound, ErrorReason::ProgramNotFound, &[]),
+        E::ProgramNotFound { .. } | E::NoPrograms { .. } => {
+            (Code::NotFound, ErrorReason::ProgramNotFound, &[])
+        }
         E::DirectoryNotFound { .. } => (Code::NotFound, ErrorReason::DirectoryNotFound, &[]),
         E::User(UserError::NotFound { .. }) => (Code::NotFound, ErrorReason::UserNotFound, &[]),
         E::Denied { .. } => (Code::PermissionDenied, ErrorReason::OsAccessDenied, &[]),
