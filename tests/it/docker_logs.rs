@@ -50,6 +50,7 @@ pub async fn all(request: StreamLogsRequest) -> (Vec<LogLine>, Reason) {
                 lines.extend(batch.lines);
             }
             Event::End(last) => end = Some(last.reason()),
+            other => panic!("{other:?}"),
         }
     }
     (lines, end.unwrap())

@@ -77,6 +77,8 @@ pub struct Gap {
 /// A log that is being read. Dropping it ends the engine's work for it.
 #[derive(Debug)]
 pub struct Logs {
+    /// The container itself: another one may get its name.
+    id: ContainerRef,
     way: Way,
 }
 
@@ -121,12 +123,12 @@ impl Engine {
             };
             if let Some(files) = files.open(self, &request, follow).await {
                 let way = Way::Files(Box::new(files));
-                return Ok(Logs { way });
+                return Ok(Logs { id, way });
             }
         }
-        let api = ApiLogs::open(self, request, id, &detail, now, follow, ends_at).await?;
+        let api = ApiLogs::open(self, request, id.clone(), &detail, now, follow, ends_at).await?;
         let way = Way::Api(Box::new(api));
-        Ok(Logs { way })
+        Ok(Logs { id, way })
     }
 }
 
@@ -139,6 +141,11 @@ pub(super) fn not_readable(container: &ContainerRef, detail: &Detail) -> Error {
 }
 
 impl Logs {
+    /// The container's full id.
+    pub fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
     /// Adds the lines that are there to the batch, at least one; or says how the log ended. After
     /// an end there is nothing more. Not to be called again after an error.
     pub async fn next(&mut self, batch: &mut Vec<Line>) -> Result<Option<LogEnd>, Error> {
