@@ -8,8 +8,13 @@ use turbopanel_tunnel::{Instance, Methods};
 
 use crate::{
     connect::Connection,
-    engines::docker::{Engine, EngineAddress},
+    engines::{
+        docker::{Engine, EngineAddress},
+        host::HostRoot,
+        metrics::Metrics,
+    },
     proto,
+    tally::Tally,
 };
 
 /// One agent. Cheap to clone.
@@ -24,6 +29,9 @@ struct Inner {
     instance: Instance,
     started: Instant,
     engine: Engine,
+    host_root: HostRoot,
+    metrics: Metrics,
+    tally: Tally,
     connection: watch::Sender<Connection>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -36,16 +44,21 @@ impl Agent {
         name: String,
         mode: &'static str,
         engine: EngineAddress,
+        host_root: HostRoot,
         connection: Connection,
     ) -> Self {
         let stop = CancellationToken::new();
+        let engine = Engine::new(engine);
         Self {
             inner: Arc::new(Inner {
                 name,
                 mode,
                 instance: Instance::random(),
                 started: Instant::now(),
-                engine: Engine::new(engine),
+                metrics: Metrics::new(engine.clone(), host_root.clone()),
+                tally: Tally::default(),
+                engine,
+                host_root,
                 connection: watch::Sender::new(connection),
                 tasks: TaskTracker::new(),
                 draining: stop.child_token(),
@@ -60,6 +73,7 @@ impl Agent {
             name.to_owned(),
             "integrated",
             engine,
+            HostRoot::default(),
             Connection::integrated(),
         )
     }
@@ -90,6 +104,21 @@ impl Agent {
         &self.inner.engine
     }
 
+    /// Where the host's root is.
+    pub fn host_root(&self) -> &HostRoot {
+        &self.inner.host_root
+    }
+
+    /// The figures of its host and containers.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// What it has been asked.
+    pub fn tally(&self) -> &Tally {
+        &self.inner.tally
+    }
+
     /// The state of its connection; whoever connects sends what changes.
     pub fn connection(&self) -> &watch::Sender<Connection> {
         &self.inner.connection
@@ -112,9 +141,15 @@ impl Agent {
 
     /// What it can do on this host.
     pub fn capabilities(&self) -> Vec<String> {
-        ["containers", "logs", "commands.container", "commands.host"]
-            .map(str::to_owned)
-            .to_vec()
+        [
+            "containers",
+            "logs",
+            "metrics",
+            "commands.container",
+            "commands.host",
+        ]
+        .map(str::to_owned)
+        .to_vec()
     }
 
     /// What the tunnel must know of the agent's methods.

@@ -17,6 +17,7 @@ pub mod excerpt;
 pub mod router;
 pub mod services;
 pub mod supervisor;
+pub mod tally;
 
 pub use agent::Agent;
 

@@ -1,11 +1,14 @@
 //! One router for every way in: the services, and the layers that hold for each call.
 
 mod auth;
+mod count;
 mod deadline;
 mod guests;
 mod health;
 pub mod local;
 mod panics;
+mod plain;
+mod scrape;
 mod stopping;
 mod unimplemented;
 
@@ -18,8 +21,12 @@ use crate::{
         self, agent_service_server::AgentServiceServer,
         command_service_server::CommandServiceServer,
         container_service_server::ContainerServiceServer, log_service_server::LogServiceServer,
+        metrics_service_server::MetricsServiceServer,
     },
-    services::{agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi},
+    services::{
+        agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi,
+        metrics::MetricsApi,
+    },
 };
 pub use auth::Auth;
 pub use deadline::Deadline;
@@ -55,6 +62,11 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
         LogServiceServer,
         LogApi::new(agent.engine().clone()).ended_by(agent.draining().clone())
     );
+    serve!(MetricsServiceServer, MetricsApi::new(agent.clone()));
+    let (metrics, draining) = (agent.metrics().clone(), agent.draining().clone());
+    agent.tasks().spawn(async move {
+        draining.run_until_cancelled(metrics.keep()).await;
+    });
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()
@@ -65,7 +77,7 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     if let Ok(reflection) = reflection {
         routes = routes.add_service(reflection);
     }
-    let routes = stopping::ended(unimplemented::told(routes), agent);
+    let routes = count::counted(stopping::ended(unimplemented::told(routes), agent), agent);
     Deadline::new(routes.prepare())
 }
 

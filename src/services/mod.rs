@@ -5,3 +5,4 @@ pub mod command;
 pub mod container;
 pub mod error;
 pub mod log;
+pub mod metrics;

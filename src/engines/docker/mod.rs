@@ -24,6 +24,7 @@ pub mod names;
 mod paced;
 pub mod signal;
 mod socket;
+mod stats;
 mod status;
 mod stream;
 mod time;
