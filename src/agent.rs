@@ -1,6 +1,6 @@
 //! What one agent is: its name and instance, the engine it manages, and the state of its connection.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -13,6 +13,7 @@ use crate::{
         host::HostRoot,
         metrics::Metrics,
     },
+    operations::Operations,
     proto,
     tally::Tally,
 };
@@ -33,21 +34,24 @@ struct Inner {
     metrics: Metrics,
     tally: Tally,
     connection: watch::Sender<Connection>,
+    operations: Operations,
     tasks: TaskTracker,
     stop: CancellationToken,
     draining: CancellationToken,
 }
 
 impl Agent {
-    /// An agent with a connection of its own. It goes by this name until its control plane names it.
+    /// An agent with a connection of its own. It goes by this name until its control plane names it. What must
+    /// outlive it is kept in the state directory; without one, in memory alone.
     pub fn new(
         name: String,
         mode: &'static str,
         engine: EngineAddress,
         host_root: HostRoot,
         connection: Connection,
+        state_dir: Option<PathBuf>,
     ) -> Self {
-        let stop = CancellationToken::new();
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let engine = Engine::new(engine);
         Self {
             inner: Arc::new(Inner {
@@ -60,7 +64,8 @@ impl Agent {
                 engine,
                 host_root,
                 connection: watch::Sender::new(connection),
-                tasks: TaskTracker::new(),
+                operations: Operations::open(state_dir, tasks.clone(), stop.clone()),
+                tasks,
                 draining: stop.child_token(),
                 stop,
             }),
@@ -68,13 +73,14 @@ impl Agent {
     }
 
     /// An agent inside a control plane: no connection, no port, no token of its own.
-    pub fn integrated(name: &str, engine: EngineAddress) -> Self {
+    pub fn integrated(name: &str, engine: EngineAddress, state_dir: Option<PathBuf>) -> Self {
         Self::new(
             name.to_owned(),
             "integrated",
             engine,
             HostRoot::default(),
             Connection::integrated(),
+            state_dir,
         )
     }
 
@@ -124,6 +130,11 @@ impl Agent {
         &self.inner.connection
     }
 
+    /// Work that outlives the call that began it.
+    pub fn operations(&self) -> &Operations {
+        &self.inner.operations
+    }
+
     /// Where its tasks run, so that a stop can wait for them.
     pub fn tasks(&self) -> &TaskTracker {
         &self.inner.tasks
@@ -147,6 +158,7 @@ impl Agent {
             "metrics",
             "commands.container",
             "commands.host",
+            "operations",
         ]
         .map(str::to_owned)
         .to_vec()

@@ -69,6 +69,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         config.engine,
         config.host_root,
         connection,
+        Some(config.state_dir),
     );
     let router = router::build(&agent).await;
     let stop = CancellationToken::new();
@@ -105,6 +106,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
                     tokio::join!(
                         server.shutdown(GRACE + LAST_WORDS),
                         tokio::time::timeout(GRACE + LAST_WORDS, &mut serving),
+                        tokio::time::timeout(GRACE, agent.operations().idle()),
                     )
                 };
                 let grace = async {

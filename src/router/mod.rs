@@ -22,10 +22,11 @@ use crate::{
         command_service_server::CommandServiceServer,
         container_service_server::ContainerServiceServer, log_service_server::LogServiceServer,
         metrics_service_server::MetricsServiceServer,
+        operation_service_server::OperationServiceServer,
     },
     services::{
         agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi,
-        metrics::MetricsApi,
+        metrics::MetricsApi, operation::OperationApi,
     },
 };
 pub use auth::Auth;
@@ -67,6 +68,10 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     agent.tasks().spawn(async move {
         draining.run_until_cancelled(metrics.keep()).await;
     });
+    serve!(
+        OperationServiceServer,
+        OperationApi::new(agent.operations().clone())
+    );
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()

@@ -6,3 +6,4 @@ pub mod container;
 pub mod error;
 pub mod log;
 pub mod metrics;
+pub mod operation;

@@ -44,5 +44,6 @@ mod metrics_hung_mount;
 mod metrics_scrape;
 mod metrics_streams;
 mod metrics_support;
+mod operations;
 mod private_engine;
 mod tunnel_support;

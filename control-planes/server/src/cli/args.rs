@@ -89,6 +89,11 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Runs a command on an agent's host or in one of its containers.
     Exec(Exec),
+    /// Lists, watches or cancels work that outlives whoever began it: pulls, builds, stacks.
+    Operations {
+        #[command(subcommand)]
+        action: OperationsAction,
+    },
     /// Makes, lists and revokes tokens.
     Token {
         #[command(subcommand)]
@@ -136,6 +141,42 @@ pub(crate) enum AgentsAction {
     Remove {
         /// The agent's name.
         name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationsAction {
+    /// Lists operations, newest first; ended ones are kept for 30 minutes.
+    #[command(after_help = "Examples:\n  turbopanel operations list web-2 --running")]
+    List {
+        /// The agent's name.
+        agent: String,
+        /// Only those that run.
+        #[arg(long)]
+        running: bool,
+    },
+    /// Shows an operation from its start until it ends. Ctrl-C cancels it, a second Ctrl-C leaves it to itself.
+    #[command(
+        after_help = "Examples:\n  turbopanel operations watch web-2 0123456789abcdef0123456789abcdef"
+    )]
+    Watch {
+        /// The agent's name.
+        agent: String,
+        /// The operation's id, as `operations list` shows it.
+        id: String,
+        /// Only what came after this position, as --json shows it.
+        #[arg(long, value_name = "POSITION", default_value_t = 0)]
+        after: u64,
+    },
+    /// Asks an operation to end.
+    #[command(
+        after_help = "Examples:\n  turbopanel operations cancel web-2 0123456789abcdef0123456789abcdef"
+    )]
+    Cancel {
+        /// The agent's name.
+        agent: String,
+        /// The operation's id.
+        id: String,
     },
 }
 

@@ -20,8 +20,11 @@ mod interrupt;
 mod lines;
 mod logs;
 mod moment;
+mod operations;
 mod output;
+mod progress;
 mod ps;
+mod screen;
 mod serve;
 mod status;
 mod stdin;
@@ -104,6 +107,7 @@ async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8
         Command::Ps { agent, all } => ps::list(connection, agent, all, json).await,
         Command::Logs(args) => logs::stream(connection, args, json).await,
         Command::Exec(args) => exec::run(connection, args, json).await,
+        Command::Operations { action } => operations::run(connection, action, json).await,
         Command::Token { action } => match action {
             TokenAction::Create { name, admin } => {
                 token::create(connection, name, admin, json).await
