@@ -8,7 +8,11 @@ use turbopanel_tunnel::{Instance, Methods};
 
 use crate::{
     connect::Connection,
-    engines::docker::{Engine, EngineAddress},
+    engines::{
+        docker::{Engine, EngineAddress},
+        host,
+        stacks::{Stacks, plugin::Finder},
+    },
     operations::Operations,
     proto,
 };
@@ -27,6 +31,7 @@ struct Inner {
     engine: Engine,
     connection: watch::Sender<Connection>,
     operations: Operations,
+    stacks: Stacks,
     tasks: TaskTracker,
     stop: CancellationToken,
     draining: CancellationToken,
@@ -43,15 +48,18 @@ impl Agent {
         state_dir: Option<PathBuf>,
     ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let engine = Engine::new(engine);
+        let stacks = Stacks::new(engine.clone(), Finder::default(), state_dir.as_deref());
         Self {
             inner: Arc::new(Inner {
                 name,
                 mode,
                 instance: Instance::random(),
                 started: Instant::now(),
-                engine: Engine::new(engine),
+                engine,
                 connection: watch::Sender::new(connection),
                 operations: Operations::open(state_dir, tasks.clone(), stop.clone()),
+                stacks,
                 tasks,
                 draining: stop.child_token(),
                 stop,
@@ -106,6 +114,11 @@ impl Agent {
         &self.inner.operations
     }
 
+    /// Its stacks.
+    pub fn stacks(&self) -> &Stacks {
+        &self.inner.stacks
+    }
+
     /// Where its tasks run, so that a stop can wait for them.
     pub fn tasks(&self) -> &TaskTracker {
         &self.inner.tasks
@@ -123,15 +136,26 @@ impl Agent {
 
     /// What it can do on this host.
     pub fn capabilities(&self) -> Vec<String> {
-        [
+        let mut able = vec![
             "containers",
             "logs",
-            "commands.container",
-            "commands.host",
             "operations",
-        ]
-        .map(str::to_owned)
-        .to_vec()
+            "images",
+            "networks",
+            "volumes",
+            "engine",
+            "commands.container",
+        ];
+        if host::has_programs() {
+            able.push("commands.host");
+        }
+        if self.inner.stacks.is_available() {
+            able.push("stacks");
+        }
+        if self.inner.stacks.is_available() {
+            able.push("stacks");
+        }
+        able.into_iter().map(str::to_owned).collect()
     }
 
     /// What the tunnel must know of the agent's methods.

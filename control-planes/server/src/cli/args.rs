@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use super::{
     moment::{self, Moment},
+    stack::args::StackAction,
     text,
 };
 
@@ -89,6 +90,11 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Runs a command on an agent's host or in one of its containers.
     Exec(Exec),
+    /// Lists stacks (compose projects), checks their files, brings them up and takes them down.
+    Stack {
+        #[command(subcommand)]
+        action: StackAction,
+    },
     /// Lists, watches or cancels work that outlives whoever began it: pulls, builds, stacks.
     Operations {
         #[command(subcommand)]

@@ -26,6 +26,7 @@ mod progress;
 mod ps;
 mod screen;
 mod serve;
+mod stack;
 mod status;
 mod stdin;
 mod table;
@@ -107,6 +108,7 @@ async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8
         Command::Ps { agent, all } => ps::list(connection, agent, all, json).await,
         Command::Logs(args) => logs::stream(connection, args, json).await,
         Command::Exec(args) => exec::run(connection, args, json).await,
+        Command::Stack { action } => stack::run(connection, action, json).await,
         Command::Operations { action } => operations::run(connection, action, json).await,
         Command::Token { action } => match action {
             TokenAction::Create { name, admin } => {

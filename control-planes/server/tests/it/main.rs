@@ -16,6 +16,7 @@ mod cli_commands;
 mod cli_exec;
 mod cli_logs;
 mod cli_server;
+mod cli_stack;
 mod doors;
 mod e2e_cuts;
 mod e2e_engine;
