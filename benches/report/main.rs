@@ -14,6 +14,7 @@
 mod agent;
 mod echo;
 mod idle;
+mod logfile;
 mod logs;
 mod metrics;
 mod plane;
@@ -58,6 +59,10 @@ const GROUPS: &[Group] = &[
     Group {
         id: "logs",
         measure: logs::measure,
+    },
+    Group {
+        id: "logfile",
+        measure: logfile::measure,
     },
     Group {
         id: "metrics",
