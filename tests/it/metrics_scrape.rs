@@ -42,8 +42,10 @@ fn authorization() -> String {
     format!("Authorization: Bearer {TOKEN}")
 }
 
-/// A sample: its labels, and its value.
-type Samples = BTreeMap<(String, Vec<(String, String)>), f64>;
+/// A sample's name and labels.
+type Key = (String, Vec<(String, String)>);
+/// Each with its value.
+type Samples = BTreeMap<Key, f64>;
 
 fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -154,7 +156,7 @@ fn every_line_is_as_the_format_says() {
     }
     assert!(one("node_load1") >= 0.0);
     let of = |name: &str| {
-        let mine = |((known, labels), _): &(&(String, Vec<(String, String)>), &f64)| {
+        let mine = |((known, labels), _): &(&Key, &f64)| {
             known == name
                 && labels
                     .iter()

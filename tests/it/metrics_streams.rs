@@ -126,7 +126,7 @@ async fn whoever_was_away_has_no_hole() {
         .await
         .unwrap()
         .into_inner();
-    for expected in &kept[1..] {
+    for (index, expected) in kept[1..].iter().enumerate() {
         let message = next(&mut stream).await;
         assert!(message.kept);
         let time: SystemTime = message.time.unwrap().try_into().unwrap();
@@ -137,10 +137,9 @@ async fn whoever_was_away_has_no_hole() {
             (found.name.as_str(), found.pids),
             (container.name.as_str(), Some(1))
         );
-        assert!(
-            found.cpu_percent.is_some() && found.memory_usage_bytes > Some(0),
-            "{found:?}"
-        );
+        assert!(found.memory_usage_bytes > Some(0), "{found:?}");
+        // The very first step may have come before the engine was known.
+        assert!(index == 0 || found.cpu_percent.is_some(), "{found:?}");
     }
     // Thinned to a longer interval, the first is there and fewer come after it.
     let request = StreamHostMetricsRequest {

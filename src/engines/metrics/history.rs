@@ -82,10 +82,16 @@ impl History {
             // With the last one all is forgotten: a host with so many containers keeps minutes.
             self.segments.pop_front();
             if self.segments.is_empty() {
-                self.encoder = Encoder::default();
+                self.forget();
                 break;
             }
         }
+    }
+
+    /// Forgets all of it. Bookmarks stay good.
+    pub fn forget(&mut self) {
+        self.segments = VecDeque::new();
+        self.encoder = Encoder::default();
     }
 
     /// The bytes that it takes.

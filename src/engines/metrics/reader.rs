@@ -7,8 +7,8 @@ use std::{
 };
 
 use tokio::{
-    sync::{Mutex, Semaphore},
-    time::{Instant, MissedTickBehavior, interval_at, sleep},
+    sync::{Mutex, Notify, Semaphore},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
 use super::{
@@ -27,7 +27,8 @@ const APART: Duration = Duration::from_secs(1);
 const YOUNGEST: Duration = Duration::from_millis(500);
 /// ... and at most so.
 const OLDEST: Duration = Duration::from_secs(30);
-/// Where the engine has to be asked for figures, the history has containers for so long after the last caller.
+/// The history goes on so long after the last caller, which is as long as it reaches back: see
+/// docs/decisions/0010-history-for-those-who-ask.md.
 const INTEREST: Duration = Duration::from_secs(3600);
 
 /// What else a sample of the host is to have.
@@ -55,10 +56,23 @@ struct Inner {
     history: StdMutex<History>,
     /// The latest readings, to compare the next ones with.
     last: StdMutex<(Option<HostSample>, Option<ContainerSample>)>,
-    /// When a caller last asked for containers.
-    asked: StdMutex<Option<Instant>>,
+    /// When a caller last asked, for the host or for containers.
+    asked: StdMutex<Asked>,
+    /// Somebody asked.
+    wanted: Notify,
     /// One reading of sensors at a time: each may be held by a chip.
     sensors: Arc<Semaphore>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    any: Option<Instant>,
+    containers: Option<Instant>,
+}
+
+/// Whether there is still interest in what was asked for then.
+fn lasts(asked: Option<Instant>) -> bool {
+    asked.is_some_and(|asked| asked.elapsed() < INTEREST)
 }
 
 impl fmt::Debug for Metrics {
@@ -81,27 +95,47 @@ impl Metrics {
                 history: StdMutex::default(),
                 last: StdMutex::default(),
                 asked: StdMutex::default(),
+                wanted: Notify::new(),
                 sensors: Arc::new(Semaphore::new(1)),
             }),
         }
     }
 
-    /// Keeps a step every 10 s, for ever.
+    /// Keeps a step every 10 s while somebody has asked for figures within the last hour, for ever.
     pub async fn keep(&self) {
-        let mut steps = interval_at(Instant::now() + STEP, STEP);
-        // After a pause of the process the steps go on; none are made up.
-        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            steps.tick().await;
-            let step = self.step().await;
-            self.history().push(&step);
+            self.inner.wanted.notified().await;
+            let mut steps = interval(STEP);
+            // After a pause of the process the steps go on; none are made up.
+            steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            while lasts(lock(&self.inner.asked).any) {
+                steps.tick().await;
+                let step = self.step().await;
+                self.history().push(&step);
+            }
+            // What is older than an hour is of no use to whoever comes next.
+            self.history().forget();
+            self.inner.roster.lock().await.rest();
         }
     }
 
-    /// One step, as the history keeps it.
+    /// A caller asks for figures: from now on, and for an hour after the last time, the history is kept.
+    pub fn ask(&self, containers: bool) {
+        let now = Some(Instant::now());
+        let mut asked = lock(&self.inner.asked);
+        asked.any = now;
+        if containers {
+            asked.containers = now;
+        }
+        drop(asked);
+        self.inner.wanted.notify_one();
+    }
+
+    /// One step, as the history keeps it. Where the engine has to be asked for the figures of containers, it has
+    /// them only while somebody asks for those.
     pub async fn step(&self) -> Step {
         let host = self.read_host().await;
-        let engine = lock(&self.inner.asked).is_some_and(|asked| asked.elapsed() < INTEREST);
+        let engine = lasts(lock(&self.inner.asked).containers);
         let containers = self.read_containers(For::History { engine }).await.ok();
         Step { host, containers }
     }
@@ -165,7 +199,6 @@ impl Metrics {
 
     /// The containers now.
     pub async fn containers(&self) -> Result<ContainerSample, Error> {
-        *lock(&self.inner.asked) = Some(Instant::now());
         self.read_containers(For::Caller).await
     }
 

@@ -20,7 +20,7 @@ const OLD: Duration = Duration::from_secs(300);
 /// ... and how old for a caller who waits.
 const OLD_FOR_CALLERS: Duration = Duration::from_secs(30);
 /// How long the engine may take while nobody waits.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Questions to the engine at once, at most.
 const AT_ONCE: usize = 8;
 /// Containers whose files are kept open, at most: each has nine.
@@ -72,6 +72,13 @@ impl Roster {
             listed: None,
             buffer: Vec::new(),
         }
+    }
+
+    /// Closes all files; the next reading finds them again.
+    pub(super) fn rest(&mut self) {
+        self.entries.clear();
+        self.listed = None;
+        self.buffer = Vec::new();
     }
 
     /// Reads what the containers use. An error only when nothing is known of them.
@@ -209,7 +216,7 @@ impl Roster {
             }
             For::History { .. } => timeout(PATIENCE, self.list())
                 .await
-                .unwrap_or_else(|_| Err(away("it said nothing for 2 s"))),
+                .unwrap_or_else(|_| Err(away("it said nothing for 5 s"))),
         };
         let (names, new) = list?;
         self.entries.retain(|id, _| names.contains_key(id));

@@ -23,6 +23,8 @@ use crate::engines::{
 
 /// What can be followed.
 pub(super) trait Sampled: Clone + Send + Sync + 'static {
+    /// Whether these are containers.
+    const CONTAINERS: bool;
     fn of(step: Step) -> Option<Self>;
     fn tick(&self) -> Duration;
     fn now(metrics: &Metrics) -> impl Future<Output = Result<Self, Status>> + Send;
@@ -37,6 +39,8 @@ const LIVE: Wanted = Wanted {
 };
 
 impl Sampled for HostSample {
+    const CONTAINERS: bool = false;
+
     fn of(step: Step) -> Option<Self> {
         Some(step.host)
     }
@@ -55,6 +59,8 @@ impl Sampled for HostSample {
 }
 
 impl Sampled for ContainerSample {
+    const CONTAINERS: bool = true;
+
     fn of(step: Step) -> Option<Self> {
         step.containers
     }
@@ -109,6 +115,8 @@ impl<S: Sampled> Follow<S> {
 
     /// The next sample, when it is due.
     pub(super) async fn next(&mut self) -> Result<Next<S>, Status> {
+        // As long as the stream goes on, so does the history.
+        self.metrics.ask(S::CONTAINERS);
         let asked = self.since.take().is_some();
         let kept_since = asked.then(|| self.metrics.history().oldest()).flatten();
         if self.is_behind() {

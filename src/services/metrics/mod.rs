@@ -106,7 +106,9 @@ impl MetricsService for MetricsApi {
             processes: request.processes as usize,
             command_lines: request.include_command_lines,
         };
-        let (before, sample) = self.agent.metrics().host_compared(wanted).await;
+        let metrics = self.agent.metrics();
+        metrics.ask(false);
+        let (before, sample) = metrics.host_compared(wanted).await;
         let host = Some(convert::host(&sample, Some(&before)));
         Ok(Response::new(GetHostMetricsResponse { host }))
     }
@@ -117,6 +119,7 @@ impl MetricsService for MetricsApi {
     ) -> Result<Response<GetContainerMetricsResponse>, Status> {
         let selection = Selection::parse(&request.into_inner().containers)?;
         let metrics = self.agent.metrics();
+        metrics.ask(true);
         let wanted = |now: &ContainerSample| selection.running(now);
         let compared = metrics.containers_compared(wanted).await;
         let (before, sample) = compared.map_err(error::docker)?;
