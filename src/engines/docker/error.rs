@@ -1,6 +1,7 @@
 //! What can go wrong with the engine, in the engine's terms. Messages show excerpts of what came from
 //! outside; the fields hold it whole.
 
+use super::podman;
 use crate::excerpt::{SENTENCE, VALUE, excerpt};
 
 /// An error of the container engine or on the way to it.
@@ -200,7 +201,7 @@ pub(super) enum Subject<'a> {
 
 impl Error {
     pub(super) fn from_status(status: u16, message: &str, subject: Subject<'_>) -> Self {
-        let message = clean(message);
+        let (status, message) = podman::translated(status, clean(message));
         let ambiguous = message.contains("multiple IDs found with provided prefix");
         match (subject, status) {
             (Subject::Container(container), _) if ambiguous => Self::Ambiguous {

@@ -23,6 +23,7 @@ pub mod lines;
 pub mod logs;
 pub mod names;
 mod paced;
+mod podman;
 pub mod signal;
 mod socket;
 mod status;
