@@ -136,9 +136,21 @@ impl Agent {
 
     /// What it can do on this host.
     pub fn capabilities(&self) -> Vec<String> {
-        let mut able = vec!["containers", "logs", "operations", "commands.container"];
+        let mut able = vec![
+            "containers",
+            "logs",
+            "operations",
+            "images",
+            "networks",
+            "volumes",
+            "engine",
+            "commands.container",
+        ];
         if host::has_programs() {
             able.push("commands.host");
+        }
+        if self.inner.stacks.is_available() {
+            able.push("stacks");
         }
         if self.inner.stacks.is_available() {
             able.push("stacks");

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::{container::container_ref, error};
+use super::{container::container_ref, error, time::nanos};
 use crate::{
     engines::docker::{
         Engine,
@@ -127,20 +127,5 @@ fn parse(request: StreamLogsRequest) -> Result<LogRequest, Status> {
             .transpose()?,
         stdout,
         stderr,
-    })
-}
-
-fn nanos(field: &str, time: &prost_types::Timestamp) -> Result<i64, Status> {
-    let parse = || {
-        let nanos = u32::try_from(time.nanos)
-            .ok()
-            .filter(|nanos| *nanos < 1_000_000_000)?;
-        time.seconds
-            .checked_mul(1_000_000_000)?
-            .checked_add(i64::from(nanos))
-    };
-    parse().ok_or_else(|| {
-        let given = format!("{}.{:09}", time.seconds, time.nanos);
-        error::invalid(field, &given, "give a time between the years 1678 and 2262")
     })
 }

@@ -76,7 +76,7 @@ async fn podman_health_checks_need_systemd() {
     let mut request = rig.up(Some(files(&[("compose.yaml", &text)])));
     request.wait = true;
     request.wait_timeout = Some(prost_types::Duration {
-        seconds: 5,
+        seconds: 3,
         nanos: 0,
     });
     let up = rig.brought_up(request).await;
@@ -84,7 +84,7 @@ async fn podman_health_checks_need_systemd() {
         assert_eq!(up.operation.error, None);
     } else {
         // Without it nobody runs them.
-        assert_eq!(up.failure().0, "STACK_FAILED");
+        assert_eq!(up.failure().0, "TIME_OVER");
         let web = rig.containers().await["web"].0.clone();
         let health = podman.docker(&["inspect", "-f", "{{.State.Health.Status}}", &web]);
         assert_eq!(health, "starting");

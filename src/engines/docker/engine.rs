@@ -188,7 +188,7 @@ impl Engine {
         Err(outcome)
     }
 
-    fn probe_while_away(&self) {
+    pub(super) fn probe_while_away(&self) {
         let known = &self.inner.transport.known;
         if known.learnt().is_some() && !known.sender().borrow().reachable {
             self.start_probing();

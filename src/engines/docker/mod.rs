@@ -9,28 +9,42 @@
 //! and a negotiated API version ([`version`]); streams are read by the agent itself.
 
 pub mod address;
+mod ask;
 pub mod container;
 pub mod containers;
 mod engine;
 mod error;
+pub mod event;
+pub mod events;
 pub mod exec;
 pub mod exec_output;
 mod exec_signal;
 pub mod framing;
 mod http1;
-mod image_labels;
+pub mod image;
+pub mod image_error;
+pub mod image_name;
+pub mod images;
 pub mod lines;
 pub mod logs;
 pub mod names;
+pub mod networks;
 mod paced;
 mod podman;
+pub mod progress;
+pub mod prune;
+pub mod registry;
 pub mod signal;
 mod socket;
 mod status;
 mod stream;
+pub mod system;
+pub mod things;
 mod time;
 mod transport;
+pub mod usage;
 pub mod version;
+pub mod volumes;
 
 pub use address::EngineAddress;
 pub use engine::Engine;

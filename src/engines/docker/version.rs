@@ -22,6 +22,11 @@ impl ApiVersion {
         minor: bollard::API_DEFAULT_VERSION.minor_version as u16,
     };
 
+    /// A version.
+    pub const fn new(major: u16, minor: u16) -> Self {
+        Self { major, minor }
+    }
+
     /// The version to speak with an engine whose newest is this one.
     pub fn agree(self) -> Self {
         self.min(Self::NEWEST)

@@ -6,7 +6,7 @@ use crate::{
         names::StackName,
     },
     proto,
-    services::container::convert::{container, timestamp},
+    services::{container::convert::container, time::timestamp},
 };
 
 pub(super) fn stack((name, listed, kept): (StackName, Option<Listed>, bool)) -> proto::Stack {
