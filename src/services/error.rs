@@ -119,6 +119,16 @@ pub fn docker(error: docker::Error) -> Status {
             ErrorReason::LogsNotReadable,
             vec![("container", container), ("driver", driver)],
         ),
+        E::TooManyContainers { .. } => (
+            Code::ResourceExhausted,
+            ErrorReason::LimitReached,
+            vec![("limit", "containers".to_owned())],
+        ),
+        E::TailTooLong { .. } => (
+            Code::ResourceExhausted,
+            ErrorReason::LimitReached,
+            vec![("limit", "tail_lines".to_owned())],
+        ),
         E::ProgramNotFound { program, container } => (
             Code::NotFound,
             ErrorReason::ProgramNotFound,

@@ -120,6 +120,20 @@ pub enum Error {
         /// The driver.
         driver: String,
     },
+    /// More containers are selected than logs can be merged.
+    #[error(
+        "more than {most} containers are selected: select fewer, by labels, by project or by name"
+    )]
+    TooManyContainers {
+        /// The most.
+        most: usize,
+    },
+    /// The last lines of several logs do not fit into what is kept to merge them.
+    #[error("the last lines have more than {most} bytes: ask for fewer, or by `since`")]
+    TailTooLong {
+        /// The most, in bytes.
+        most: usize,
+    },
     /// The container has no such program.
     #[error(
         "there is no program {} in container {container}",

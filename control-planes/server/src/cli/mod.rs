@@ -11,7 +11,6 @@ mod agents;
 mod args;
 mod colour;
 mod connection;
-mod cursor;
 mod directory;
 mod exec;
 mod failure;
