@@ -22,6 +22,7 @@ use super::{
     engine::Engine,
     error::{Error, Subject},
     names::{ContainerName, ContainerRef, ImageRef, NetworkName},
+    podman,
     signal::Signal,
 };
 
@@ -263,6 +264,10 @@ impl Engine {
             return Ok((query, Duration::from_secs(seconds) + margin));
         }
         let own = self.container(container).await?.stop_timeout;
+        if own == Some(0) && self.transport().known.is_podman() {
+            let query = format!("?t={}", podman::GRACE.as_secs());
+            return Ok((query, podman::GRACE + margin));
+        }
         let own = own.map_or(DEFAULT_GRACE, |own| {
             // Below zero the engine waits for ever.
             Duration::from_secs(u64::try_from(own).unwrap_or(24 * 3600))
