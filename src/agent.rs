@@ -54,7 +54,7 @@ impl Agent {
         state_dir: Option<PathBuf>,
     ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let engine = Engine::new(engine);
+        let engine = Engine::below(host_root.path("/".as_ref()), engine);
         let stacks = Stacks::new(engine.clone(), Finder::default(), state_dir.as_deref());
         Self {
             inner: Arc::new(Inner {
