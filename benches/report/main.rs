@@ -14,7 +14,9 @@
 mod agent;
 mod echo;
 mod idle;
+mod logfile;
 mod logs;
+mod metrics;
 mod plane;
 mod process;
 mod row;
@@ -57,6 +59,14 @@ const GROUPS: &[Group] = &[
     Group {
         id: "logs",
         measure: logs::measure,
+    },
+    Group {
+        id: "logfile",
+        measure: logfile::measure,
+    },
+    Group {
+        id: "metrics",
+        measure: metrics::measure,
     },
 ];
 

@@ -44,6 +44,7 @@ pub mod signal;
 mod socket;
 pub mod source;
 mod sources;
+mod stats;
 mod status;
 mod stream;
 pub mod system;
