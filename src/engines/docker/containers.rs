@@ -18,6 +18,7 @@ use bollard::{
 use tokio::time::timeout;
 
 use super::{
+    ask::Ask,
     container::{Container, Detail, Port, Restart, State},
     engine::Engine,
     error::{Error, Subject},
@@ -106,6 +107,10 @@ impl Engine {
         container: &ContainerRef,
     ) -> Result<ContainerInspectResponse, Error> {
         let name = container.as_str();
+        if self.transport().known.is_podman() {
+            let path = format!("/containers/{container}/json");
+            return podman::inspected(self.ask(Ask::get(&path, Subject::Container(name))).await?);
+        }
         let call = self
             .docker()
             .inspect_container(name, None::<InspectContainerOptions>);
