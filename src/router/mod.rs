@@ -53,7 +53,7 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     serve!(AgentServiceServer, AgentApi::new(agent.clone()));
     serve!(
         ContainerServiceServer,
-        ContainerApi::new(agent.engine().clone())
+        ContainerApi::new(agent.engine().clone()).ended_by(agent.draining().clone())
     );
     serve!(CommandServiceServer, CommandApi::new(agent.clone()));
     serve!(

@@ -160,6 +160,11 @@ pub fn docker(error: docker::Error) -> Status {
             ErrorReason::ResourceInUse,
             vec![(kind.as_str(), name)],
         ),
+        E::PathNotFound { container, path } => (
+            Code::NotFound,
+            ErrorReason::PathNotFound,
+            vec![("container", container), ("path", path)],
+        ),
         E::NotAllowed { .. } => (
             Code::FailedPrecondition,
             ErrorReason::EngineFailed,

@@ -11,7 +11,11 @@
 pub mod address;
 mod ask;
 pub mod container;
+pub mod container_look;
+pub mod container_state;
 pub mod containers;
+pub mod create;
+pub mod create_host;
 mod engine;
 mod error;
 pub mod event;

@@ -62,6 +62,8 @@ pub(super) struct Stream {
     load: Load,
     transport: Arc<Transport>,
     status: u16,
+    /// What the engine says of a file.
+    path_stat: Option<Bytes>,
     delimiter: Delimiter,
     buffer: BytesMut,
     room: usize,
@@ -150,6 +152,7 @@ impl Stream {
             load: Load::default(),
             transport: Arc::clone(transport),
             status: 0,
+            path_stat: None,
             delimiter: Delimiter::Close,
             buffer: BytesMut::new(),
             room: SMALL_READ,
@@ -163,7 +166,13 @@ impl Stream {
             }
         };
         stream.status = head.status;
-        stream.delimiter = Delimiter::of(&head).map_err(protocol)?;
+        stream.delimiter = match method {
+            // The head tells of a content that does not come.
+            "HEAD" => Delimiter::Length(0),
+            _ => Delimiter::of(&head).map_err(protocol)?,
+        };
+        let path_stat = head.headers.get("x-docker-container-path-stat");
+        stream.path_stat = path_stat.map(|value| Bytes::copy_from_slice(value.as_bytes()));
         Ok((stream, head))
     }
 
@@ -203,6 +212,11 @@ impl Stream {
 
     pub(super) fn status(&self) -> u16 {
         self.status
+    }
+
+    /// What the engine says of a file, as it comes.
+    pub(super) fn path_stat(&self) -> Option<&[u8]> {
+        self.path_stat.as_deref()
     }
 
     pub(super) fn transport(&self) -> &Arc<Transport> {
