@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
     engines::{
-        docker::{self, things::Kind},
+        docker::{self, archive::ArchiveError, things::Kind},
         process,
     },
     excerpt::{VALUE, cut, excerpt},
@@ -213,6 +213,24 @@ pub fn process(error: process::ProcessError) -> Status {
         }
     };
     status(code, reason, message, metadata)
+}
+
+/// The status of an archive that is not passed on.
+pub fn archive(error: ArchiveError) -> Status {
+    let message = error.to_string();
+    let metadata = match &error {
+        ArchiveError::Entry { entry, rule } => {
+            vec![("entry", entry.as_str()), ("rule", rule.as_str())]
+        }
+        ArchiveError::Compressed(_) => vec![("rule", "compressed")],
+        ArchiveError::NotTar(_) => vec![("rule", "tar")],
+    };
+    status(
+        Code::InvalidArgument,
+        ErrorReason::ArchiveRefused,
+        message,
+        &metadata,
+    )
 }
 
 /// The status of an error of the operating system while a command runs.

@@ -301,6 +301,7 @@ impl Error {
                 message,
             },
             (_, 400) => Self::Rejected { message },
+            (Subject::Container(_), 403) => Self::NotAllowed { message },
             _ => Self::Failed { status, message },
         }
     }

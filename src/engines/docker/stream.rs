@@ -112,7 +112,7 @@ impl Stream {
     }
 
     /// An error's text.
-    async fn text(&mut self) -> Result<String, Error> {
+    pub(super) async fn text(&mut self) -> Result<String, Error> {
         let mut text = BytesMut::new();
         while text.len() <= MAX_ERROR
             && let Some(bytes) = self.next().await?
@@ -147,7 +147,19 @@ impl Stream {
         );
         let sent = socket.write_all(text.as_bytes()).await;
         sent.map_err(|error| transport.broke(error.to_string()))?;
-        let mut stream = Self {
+        let mut stream = Self::on(transport, socket);
+        let head = stream.head().await?;
+        stream.content_of(&head)?;
+        if method == "HEAD" {
+            // The head tells of a content that does not come.
+            stream.delimiter = Delimiter::Length(0);
+        }
+        Ok((stream, head))
+    }
+
+    /// What the engine says on this connection.
+    pub(super) fn on(transport: &Arc<Transport>, socket: Socket) -> Self {
+        Self {
             connection: Connection::Whole(socket),
             load: Load::default(),
             transport: Arc::clone(transport),
@@ -156,24 +168,30 @@ impl Stream {
             delimiter: Delimiter::Close,
             buffer: BytesMut::new(),
             room: SMALL_READ,
-        };
-        let head = loop {
-            if stream.fill().await? == 0 {
-                return Err(transport.broke("it closed the connection without an answer"));
+        }
+    }
+
+    /// The head of the answer. Cancel-safe.
+    pub(super) async fn head(&mut self) -> Result<Head, Error> {
+        loop {
+            if self.fill().await? == 0 {
+                return Err(self
+                    .transport
+                    .broke("it closed the connection without an answer"));
             }
-            if let Some(head) = Head::take(&mut stream.buffer).map_err(protocol)? {
-                break head;
+            if let Some(head) = Head::take(&mut self.buffer).map_err(protocol)? {
+                return Ok(head);
             }
-        };
-        stream.status = head.status;
-        stream.delimiter = match method {
-            // The head tells of a content that does not come.
-            "HEAD" => Delimiter::Length(0),
-            _ => Delimiter::of(&head).map_err(protocol)?,
-        };
+        }
+    }
+
+    /// From here on the content of this answer is read.
+    pub(super) fn content_of(&mut self, head: &Head) -> Result<(), Error> {
+        self.status = head.status;
+        self.delimiter = Delimiter::of(head).map_err(protocol)?;
         let path_stat = head.headers.get("x-docker-container-path-stat");
-        stream.path_stat = path_stat.map(|value| Bytes::copy_from_slice(value.as_bytes()));
-        Ok((stream, head))
+        self.path_stat = path_stat.map(|value| Bytes::copy_from_slice(value.as_bytes()));
+        Ok(())
     }
 
     /// The next bytes; none at the end. An end that the engine did not announce is an
@@ -307,7 +325,7 @@ fn protocol(error: super::http1::HttpError) -> Error {
 }
 
 /// The text in `{"message":"…"}`, or all of it.
-fn message(text: &str) -> String {
+pub(super) fn message(text: &str) -> String {
     let inner = text
         .trim()
         .strip_prefix("{\"message\":\"")

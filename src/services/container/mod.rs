@@ -1,17 +1,20 @@
 //! `ContainerService`: containers of the engine.
 
+mod attach;
 mod convert;
+mod copy;
 mod create;
 mod create_host;
 mod look;
 mod page;
 mod resources;
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{engine::TOLD, error, labels, named, unused};
 use crate::{
@@ -26,6 +29,8 @@ use crate::{
 
 /// The longest JSON of the engine's: it stands in a message beside the labels once more.
 const MAX_JSON: usize = 2 << 20;
+/// Archives that are unpacked at the same time, at most: each holds a thread.
+const COPIES: usize = 16;
 /// The longest grace.
 const MAX_GRACE: Duration = Duration::from_secs(24 * 3600);
 
@@ -34,6 +39,7 @@ const MAX_GRACE: Duration = Duration::from_secs(24 * 3600);
 pub struct ContainerApi {
     engine: Engine,
     draining: CancellationToken,
+    copies: Arc<Semaphore>,
 }
 
 impl ContainerApi {
@@ -42,6 +48,7 @@ impl ContainerApi {
         Self {
             engine,
             draining: CancellationToken::new(),
+            copies: Arc::new(Semaphore::new(COPIES)),
         }
     }
 
@@ -306,6 +313,45 @@ impl ContainerService for ContainerApi {
         let path = look::path(request.path)?;
         let stat = self.engine.file_stat(&container, &path).await;
         Ok(Response::new(look::stat(stat.map_err(error::docker)?)))
+    }
+
+    type CopyFromContainerStream = copy::Out;
+
+    async fn copy_from_container(
+        &self,
+        request: Request<CopyFromContainerRequest>,
+    ) -> Result<Response<Self::CopyFromContainerStream>, Status> {
+        let out = copy::out(&self.engine, request.into_inner(), self.draining.clone());
+        Ok(Response::new(out.await?))
+    }
+
+    async fn copy_to_container(
+        &self,
+        request: Request<Streaming<CopyToContainerRequest>>,
+    ) -> Result<Response<CopyToContainerResponse>, Status> {
+        let _permit = self.copies.try_acquire().map_err(|_| {
+            let mend = "the agent unpacks 16 archives already: try again when one is done";
+            let limit = [("limit", "copies")];
+            error::status(
+                Code::ResourceExhausted,
+                ErrorReason::LimitReached,
+                mend,
+                &limit,
+            )
+        })?;
+        let unpacked = copy::into(&self.engine, request.into_inner()).await?;
+        Ok(Response::new(unpacked))
+    }
+
+    type AttachContainerStream = attach::Told;
+
+    async fn attach_container(
+        &self,
+        request: Request<Streaming<AttachContainerRequest>>,
+    ) -> Result<Response<Self::AttachContainerStream>, Status> {
+        let (steps, draining) = (request.into_inner(), self.draining.clone());
+        let told = attach::attach(&self.engine, steps, draining).await?;
+        Ok(Response::new(told))
     }
 }
 
