@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
+    copy, events, lifecycle,
     moment::{self, Moment},
     text,
 };
@@ -89,6 +90,40 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Runs a command on an agent's host or in one of its containers.
     Exec(Exec),
+    /// Starts a container.
+    #[command(after_help = "Examples:\n  turbopanel start web-2/db")]
+    Start {
+        /// The agent and its container.
+        #[arg(value_name = "AGENT/CONTAINER", value_parser = text::container)]
+        container: text::Container,
+    },
+    /// Stops a container: its stop signal, then SIGKILL after the grace.
+    Stop(lifecycle::Stop),
+    /// Stops and starts a container.
+    Restart(lifecycle::Stop),
+    /// Removes a container.
+    Rm(lifecycle::Remove),
+    /// Copies files out of a container, or into one.
+    Cp(copy::Copy),
+    /// Lists the networks of an agent.
+    #[command(after_help = "Examples:\n  turbopanel networks web-2")]
+    Networks {
+        /// The agent's name.
+        agent: String,
+    },
+    /// Lists the volumes of an agent.
+    #[command(
+        after_help = "Examples:\n  turbopanel volumes web-2\n  turbopanel volumes web-2 --unused"
+    )]
+    Volumes {
+        /// The agent's name.
+        agent: String,
+        /// Only volumes that no container has.
+        #[arg(long)]
+        unused: bool,
+    },
+    /// Prints what happens in an agent's container engine.
+    Events(events::Events),
     /// Makes, lists and revokes tokens.
     Token {
         #[command(subcommand)]
@@ -274,6 +309,9 @@ mod tests {
             "turbopanel serve --redial-spread 301s",
             "turbopanel serve --redial-spread 3",
             "turbopanel token create",
+            "turbopanel rm local",
+            "turbopanel cp local/web:/a",
+            "turbopanel events local --since tomorrow",
             "turbopanel --token secret agents",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

@@ -11,15 +11,19 @@ mod agents;
 mod args;
 mod colour;
 mod connection;
+mod copy;
 mod cursor;
 mod directory;
+mod events;
 mod exec;
 mod failure;
 mod figures;
 mod interrupt;
+mod lifecycle;
 mod lines;
 mod logs;
 mod moment;
+mod networks;
 mod output;
 mod ps;
 mod serve;
@@ -28,6 +32,8 @@ mod stdin;
 mod table;
 mod text;
 mod token;
+mod unpack;
+mod volumes;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -104,6 +110,14 @@ async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8
         Command::Ps { agent, all } => ps::list(connection, agent, all, json).await,
         Command::Logs(args) => logs::stream(connection, args, json).await,
         Command::Exec(args) => exec::run(connection, args, json).await,
+        Command::Start { container } => lifecycle::start(connection, container, json).await,
+        Command::Stop(args) => lifecycle::stop(connection, args, json).await,
+        Command::Restart(args) => lifecycle::restart(connection, args, json).await,
+        Command::Rm(args) => lifecycle::remove(connection, args, json).await,
+        Command::Cp(args) => copy::run(connection, args, json).await,
+        Command::Networks { agent } => networks::list(connection, &agent, json).await,
+        Command::Volumes { agent, unused } => volumes::list(connection, &agent, unused, json).await,
+        Command::Events(args) => events::stream(connection, args, json).await,
         Command::Token { action } => match action {
             TokenAction::Create { name, admin } => {
                 token::create(connection, name, admin, json).await
