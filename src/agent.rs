@@ -1,6 +1,6 @@
 //! What one agent is: its name and instance, the engine it manages, and the state of its connection.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -8,8 +8,15 @@ use turbopanel_tunnel::{Instance, Methods};
 
 use crate::{
     connect::Connection,
-    engines::docker::{Engine, EngineAddress},
+    engines::{
+        docker::{Engine, EngineAddress},
+        host::{self, HostRoot},
+        metrics::Metrics,
+        stacks::{Stacks, plugin::Finder},
+    },
+    operations::Operations,
     proto,
+    tally::Tally,
 };
 
 /// One agent. Cheap to clone.
@@ -24,30 +31,45 @@ struct Inner {
     instance: Instance,
     started: Instant,
     engine: Engine,
+    host_root: HostRoot,
+    metrics: Metrics,
+    tally: Tally,
     connection: watch::Sender<Connection>,
+    operations: Operations,
+    stacks: Stacks,
     tasks: TaskTracker,
     stop: CancellationToken,
     draining: CancellationToken,
 }
 
 impl Agent {
-    /// An agent with a connection of its own. It goes by this name until its control plane names it.
+    /// An agent with a connection of its own. It goes by this name until its control plane names it. What must
+    /// outlive it is kept in the state directory; without one, in memory alone.
     pub fn new(
         name: String,
         mode: &'static str,
         engine: EngineAddress,
+        host_root: HostRoot,
         connection: Connection,
+        state_dir: Option<PathBuf>,
     ) -> Self {
-        let stop = CancellationToken::new();
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let engine = Engine::new(engine);
+        let stacks = Stacks::new(engine.clone(), Finder::default(), state_dir.as_deref());
         Self {
             inner: Arc::new(Inner {
                 name,
                 mode,
                 instance: Instance::random(),
                 started: Instant::now(),
-                engine: Engine::new(engine),
+                metrics: Metrics::new(engine.clone(), host_root.clone()),
+                tally: Tally::default(),
+                engine,
+                host_root,
                 connection: watch::Sender::new(connection),
-                tasks: TaskTracker::new(),
+                operations: Operations::open(state_dir, tasks.clone(), stop.clone()),
+                stacks,
+                tasks,
                 draining: stop.child_token(),
                 stop,
             }),
@@ -55,12 +77,14 @@ impl Agent {
     }
 
     /// An agent inside a control plane: no connection, no port, no token of its own.
-    pub fn integrated(name: &str, engine: EngineAddress) -> Self {
+    pub fn integrated(name: &str, engine: EngineAddress, state_dir: Option<PathBuf>) -> Self {
         Self::new(
             name.to_owned(),
             "integrated",
             engine,
+            HostRoot::default(),
             Connection::integrated(),
+            state_dir,
         )
     }
 
@@ -90,9 +114,34 @@ impl Agent {
         &self.inner.engine
     }
 
+    /// Where the host's root is.
+    pub fn host_root(&self) -> &HostRoot {
+        &self.inner.host_root
+    }
+
+    /// The figures of its host and containers.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// What it has been asked.
+    pub fn tally(&self) -> &Tally {
+        &self.inner.tally
+    }
+
     /// The state of its connection; whoever connects sends what changes.
     pub fn connection(&self) -> &watch::Sender<Connection> {
         &self.inner.connection
+    }
+
+    /// Work that outlives the call that began it.
+    pub fn operations(&self) -> &Operations {
+        &self.inner.operations
+    }
+
+    /// Its stacks.
+    pub fn stacks(&self) -> &Stacks {
+        &self.inner.stacks
     }
 
     /// Where its tasks run, so that a stop can wait for them.
@@ -112,17 +161,24 @@ impl Agent {
 
     /// What it can do on this host.
     pub fn capabilities(&self) -> Vec<String> {
-        [
+        let mut able = vec![
             "containers",
             "logs",
-            "commands.container",
-            "commands.host",
+            "metrics",
+            "operations",
+            "images",
             "networks",
             "volumes",
             "engine",
-        ]
-        .map(str::to_owned)
-        .to_vec()
+            "commands.container",
+        ];
+        if host::has_programs() {
+            able.push("commands.host");
+        }
+        if self.inner.stacks.is_available() {
+            able.push("stacks");
+        }
+        able.into_iter().map(str::to_owned).collect()
     }
 
     /// What the tunnel must know of the agent's methods.

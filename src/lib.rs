@@ -8,15 +8,18 @@
 //!
 //! Both ways in reach one router, so that every call behaves alike. A control plane that has an agent
 //! built in calls the same router in process, by [`Agent::integrated`]. Imports point one way, from left to right.
+//! Services hand work that outlives its caller to [`operations`].
 
 pub mod agent;
 pub mod config;
 pub mod connect;
 pub mod engines;
 pub mod excerpt;
+pub mod operations;
 pub mod router;
 pub mod services;
 pub mod supervisor;
+pub mod tally;
 
 pub use agent::Agent;
 

@@ -58,16 +58,26 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let listener = local::bind(port, config.token.is_some())
         .map_err(|source| RunError::Port { port, source })?;
     let address = listener.local_addr()?;
-    let name = config.name.clone().unwrap_or_else(host::hostname);
+    let name = config
+        .name
+        .clone()
+        .unwrap_or_else(|| host::hostname(&config.host_root));
     let connection = Connection::to(config.control_plane.to_string(), config.insecure);
-    let agent = Agent::new(name, "websocket", config.engine, connection);
+    let agent = Agent::new(
+        name,
+        "websocket",
+        config.engine,
+        config.host_root,
+        connection,
+        Some(config.state_dir),
+    );
     let router = router::build(&agent).await;
     let stop = CancellationToken::new();
     let serving = local::serve(
         listener,
+        &agent,
         router.clone(),
         Auth::new(config.token.as_ref()),
-        agent.draining().clone(),
     );
     let serving = agent.tasks().spawn(serving);
     tracing::info!(%address, name = agent.name(), version = crate::VERSION, "serving");
@@ -96,6 +106,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
                     tokio::join!(
                         server.shutdown(GRACE + LAST_WORDS),
                         tokio::time::timeout(GRACE + LAST_WORDS, &mut serving),
+                        tokio::time::timeout(GRACE, agent.operations().idle()),
                     )
                 };
                 let grace = async {

@@ -154,7 +154,7 @@ async fn c10_changes_end_with_a_status_and_none_begin() {
     is_stopping(&change.await.unwrap().unwrap_err());
     assert_eq!(agent.ended().code(), Some(0));
 
-    let agent = turbopanel_agent::Agent::integrated("far", EngineAddress::default());
+    let agent = turbopanel_agent::Agent::integrated("far", EngineAddress::default(), None);
     let router = router::build(&agent).await;
     agent.draining().cancel();
     let mut client = ContainerServiceClient::new(router.clone());

@@ -145,7 +145,7 @@ async fn a_call_that_is_not_read_ends_at_its_deadline() {
     drop(agent);
 
     // In process, where the body is not even looked at.
-    let far = turbopanel_agent::Agent::integrated("far", EngineAddress::Unix(path.clone()));
+    let far = turbopanel_agent::Agent::integrated("far", EngineAddress::Unix(path.clone()), None);
     let router = turbopanel_agent::router::build(&far).await;
     let mut client = LogServiceClient::new(router);
     let unread = client.stream_logs(request()).await.unwrap();

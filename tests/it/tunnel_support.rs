@@ -48,7 +48,7 @@ pub struct Tunnel {
 impl Tunnel {
     /// An agent with this engine.
     pub async fn to(engine: EngineAddress) -> Self {
-        let agent = Agent::integrated("far", engine);
+        let agent = Agent::integrated("far", engine, None);
         let router = router::build(&agent).await;
         let server = Server::new(router, Agent::methods(), Settings::default());
         let instance = Instance::random();

@@ -2,6 +2,8 @@
 //! outside; the fields hold it whole.
 
 use super::{
+    image_error::{self, ImageError},
+    registry::RegistryCall,
     things::{Kind, Thing},
     version::ApiVersion,
 };
@@ -117,6 +119,20 @@ pub enum Error {
         /// The driver.
         driver: String,
     },
+    /// More containers are selected than logs can be merged.
+    #[error(
+        "more than {most} containers are selected: select fewer, by labels, by project or by name"
+    )]
+    TooManyContainers {
+        /// The most.
+        most: usize,
+    },
+    /// The last lines of several logs do not fit into what is kept to merge them.
+    #[error("the last lines have more than {most} bytes: ask for fewer, or by `since`")]
+    TailTooLong {
+        /// The most, in bytes.
+        most: usize,
+    },
     /// The container has no such program.
     #[error(
         "there is no program {} in container {container}",
@@ -226,6 +242,9 @@ pub enum Error {
         /// What is spoken.
         api: ApiVersion,
     },
+    /// About an image, or a registry.
+    #[error(transparent)]
+    Image(Box<ImageError>),
     /// The engine failed for a reason of its own.
     #[error(
         "the container engine failed with status {status}: {}",
@@ -255,18 +274,26 @@ pub(super) enum Subject<'a> {
     },
     /// A network, a volume, or a container's place on a network.
     Thing(Thing<'a>),
+    /// An image on the host.
+    Image(&'a str),
+    /// Something that the engine does with a registry.
+    Registry(&'a RegistryCall<'a>),
     /// The engine as a whole.
     Engine,
 }
 
 impl Error {
     pub(super) fn from_status(status: u16, message: &str, subject: Subject<'_>) -> Self {
+        if let Subject::Registry(call) = subject {
+            return call.failed(status, message);
+        }
         let message = clean(message);
         let ambiguous = message.contains("multiple IDs found with provided prefix");
         match (subject, status) {
             (Subject::Container(container), _) if ambiguous => Self::Ambiguous {
                 container: container.to_owned(),
             },
+            (Subject::Image(image), _) => image_error::refused(image, status, message),
             (Subject::Thing(thing), _) => thing.refused(status, message),
             // An image's or a container's name may hold any of these words.
             (Subject::Creation { network, .. }, 404)

@@ -24,7 +24,7 @@ pub struct NameError {
 }
 
 impl NameError {
-    fn new(given: &str, what: &'static str, mend: &'static str) -> Self {
+    pub(super) fn new(given: &str, what: &'static str, mend: &'static str) -> Self {
         Self {
             given: cut(given, VALUE).into_owned(),
             what,
@@ -268,12 +268,12 @@ fn image_grammar(text: &str) -> Option<()> {
     components.split('/').all(is_component).then_some(())
 }
 
-fn lower_hex(text: &str) -> bool {
+pub(super) fn lower_hex(text: &str) -> bool {
     text.bytes()
         .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-fn is_registry(text: &str) -> bool {
+pub(super) fn is_registry(text: &str) -> bool {
     let (host, port) = match text.split_once(':') {
         Some((host, port)) => (host, Some(port)),
         None => (text, None),

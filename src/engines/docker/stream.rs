@@ -75,6 +75,15 @@ impl Stream {
         transport: &Arc<Transport>,
         request: StreamRequest<'_>,
     ) -> Result<Self, Error> {
+        Self::open_with(transport, request, "").await
+    }
+
+    /// The same with more headers, each with its end of line.
+    pub(super) async fn open_with(
+        transport: &Arc<Transport>,
+        request: StreamRequest<'_>,
+        headers: &str,
+    ) -> Result<Self, Error> {
         let deadline = request.deadline;
         let mut attempts = 0;
         loop {
@@ -84,13 +93,9 @@ impl Stream {
             let socket = transport.connect().await?;
             let answered = timeout(deadline, async {
                 let (mut stream, head) =
-                    Self::exchange(transport, socket, request, &agreed.to_string()).await?;
-                let good = (200..300).contains(&head.status) || matches!(head.status, 101 | 304);
-                let refusal = if good {
-                    None
-                } else {
-                    Some(stream.text().await?)
-                };
+                    Self::exchange(transport, socket, request, headers, &agreed.to_string())
+                        .await?;
+                let refusal = stream.refusal().await?;
                 Ok((stream, head, refusal))
             });
             let (stream, head, refusal) = answered.await.unwrap_or_else(|_| {
@@ -106,9 +111,16 @@ impl Stream {
                 // Another engine than the one that the version was agreed on with.
                 continue;
             }
-            let message = message(&refusal);
-            return Err(Error::from_status(head.status, &message, request.subject));
+            return Err(Error::from_status(head.status, &refusal, request.subject));
         }
+    }
+
+    /// What the engine says when its answer is not a good one.
+    pub(super) async fn refusal(&mut self) -> Result<Option<String>, Error> {
+        if (200..300).contains(&self.status) || matches!(self.status, 101 | 304) {
+            return Ok(None);
+        }
+        Ok(Some(message(&self.text().await?)))
     }
 
     /// An error's text.
@@ -126,6 +138,7 @@ impl Stream {
         transport: &Arc<Transport>,
         mut socket: Socket,
         request: StreamRequest<'_>,
+        headers: &str,
         version: &str,
     ) -> Result<(Self, Head), Error> {
         let StreamRequest {
@@ -142,14 +155,13 @@ impl Stream {
         };
         let text = format!(
             "{method} /v{version}{path} HTTP/1.1\r\nHost: docker\r\n{connection}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+             {headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         let sent = socket.write_all(text.as_bytes()).await;
         sent.map_err(|error| transport.broke(error.to_string()))?;
         let mut stream = Self::on(transport, socket);
         let head = stream.head().await?;
-        stream.content_of(&head)?;
         if method == "HEAD" {
             // The head tells of a content that does not come.
             stream.delimiter = Delimiter::Length(0);
@@ -159,8 +171,12 @@ impl Stream {
 
     /// What the engine says on this connection.
     pub(super) fn on(transport: &Arc<Transport>, socket: Socket) -> Self {
+        Self::over(transport, Connection::Whole(socket))
+    }
+
+    fn over(transport: &Arc<Transport>, connection: Connection) -> Self {
         Self {
-            connection: Connection::Whole(socket),
+            connection,
             load: Load::default(),
             transport: Arc::clone(transport),
             status: 0,
@@ -171,27 +187,22 @@ impl Stream {
         }
     }
 
-    /// The head of the answer. Cancel-safe.
+    /// Reads the head, which comes before all content. Cancel-safe.
     pub(super) async fn head(&mut self) -> Result<Head, Error> {
-        loop {
+        let head = loop {
             if self.fill().await? == 0 {
-                return Err(self
-                    .transport
-                    .broke("it closed the connection without an answer"));
+                let cause = "it closed the connection without an answer";
+                return Err(self.transport.broke(cause));
             }
             if let Some(head) = Head::take(&mut self.buffer).map_err(protocol)? {
-                return Ok(head);
+                break head;
             }
-        }
-    }
-
-    /// From here on the content of this answer is read.
-    pub(super) fn content_of(&mut self, head: &Head) -> Result<(), Error> {
+        };
         self.status = head.status;
-        self.delimiter = Delimiter::of(head).map_err(protocol)?;
+        self.delimiter = Delimiter::of(&head).map_err(protocol)?;
         let path_stat = head.headers.get("x-docker-container-path-stat");
         self.path_stat = path_stat.map(|value| Bytes::copy_from_slice(value.as_bytes()));
-        Ok(())
+        Ok(head)
     }
 
     /// The next bytes; none at the end. An end that the engine did not announce is an

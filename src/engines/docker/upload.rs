@@ -84,7 +84,6 @@ impl Upload {
         if (200..300).contains(&head.status) {
             return Ok(());
         }
-        self.stream.content_of(&head)?;
         let deadline = self.transport.deadlines.call;
         let text = timeout(deadline, self.stream.text()).await;
         let text =

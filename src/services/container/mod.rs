@@ -1,7 +1,7 @@
 //! `ContainerService`: containers of the engine.
 
 mod attach;
-mod convert;
+pub(super) mod convert;
 mod copy;
 mod create;
 mod create_host;

@@ -8,7 +8,9 @@ use clap_complete::Shell;
 use super::{
     copy, events, lifecycle,
     moment::{self, Moment},
-    text,
+    networks,
+    stack::args::StackAction,
+    text, volumes,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -86,17 +88,26 @@ pub(crate) enum Command {
         #[arg(long, short)]
         all: bool,
     },
+    /// Shows what running containers use, again and again on a terminal; without an agent, of all that are connected.
+    #[command(
+        after_help = "Examples:\n  turbopanel stats\n  turbopanel stats web-2/db\n  turbopanel stats web-2 --json | jq '.[] | select(.cpu_percent > 50) | .name'"
+    )]
+    Stats {
+        /// The agent, or the agent and its container.
+        #[arg(value_name = "AGENT[/CONTAINER]", value_parser = text::place)]
+        place: Option<text::Place>,
+        /// Prints once, on a terminal too.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Shows how an agent's host is doing, and its busiest and largest processes, again and again on a terminal.
+    Top(Top),
     /// Prints what a container has printed, byte for byte.
     Logs(Logs),
     /// Runs a command on an agent's host or in one of its containers.
     Exec(Exec),
     /// Starts a container.
-    #[command(after_help = "Examples:\n  turbopanel start web-2/db")]
-    Start {
-        /// The agent and its container.
-        #[arg(value_name = "AGENT/CONTAINER", value_parser = text::container)]
-        container: text::Container,
-    },
+    Start(lifecycle::Start),
     /// Stops a container: its stop signal, then SIGKILL after the grace.
     Stop(lifecycle::Stop),
     /// Stops and starts a container.
@@ -106,24 +117,21 @@ pub(crate) enum Command {
     /// Copies files out of a container, or into one.
     Cp(copy::Copy),
     /// Lists the networks of an agent.
-    #[command(after_help = "Examples:\n  turbopanel networks web-2")]
-    Networks {
-        /// The agent's name.
-        agent: String,
-    },
+    Networks(networks::Networks),
     /// Lists the volumes of an agent.
-    #[command(
-        after_help = "Examples:\n  turbopanel volumes web-2\n  turbopanel volumes web-2 --unused"
-    )]
-    Volumes {
-        /// The agent's name.
-        agent: String,
-        /// Only volumes that no container has.
-        #[arg(long)]
-        unused: bool,
-    },
+    Volumes(volumes::Volumes),
     /// Prints what happens in an agent's container engine.
     Events(events::Events),
+    /// Lists stacks (compose projects), checks their files, brings them up and takes them down.
+    Stack {
+        #[command(subcommand)]
+        action: StackAction,
+    },
+    /// Lists, watches or cancels work that outlives whoever began it: pulls, builds, stacks.
+    Operations {
+        #[command(subcommand)]
+        action: OperationsAction,
+    },
     /// Makes, lists and revokes tokens.
     Token {
         #[command(subcommand)]
@@ -164,6 +172,25 @@ pub(crate) struct Serve {
     pub(crate) log_level: String,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  turbopanel top local
+  turbopanel top web-2 --processes 5 --once
+  turbopanel top web-2 --json | jq .memory")]
+pub(crate) struct Top {
+    /// The agent's name.
+    pub(crate) agent: String,
+    /// So many by CPU, and as many by memory; 0 for none.
+    #[arg(long, short = 'n', default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) processes: u32,
+    /// Shows command lines instead of names: they may hold secrets.
+    #[arg(long)]
+    pub(crate) command_lines: bool,
+    /// Prints once, on a terminal too.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentsAction {
     /// Forgets an agent, revokes its tokens and ends its connection.
@@ -171,6 +198,42 @@ pub(crate) enum AgentsAction {
     Remove {
         /// The agent's name.
         name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationsAction {
+    /// Lists operations, newest first; ended ones are kept for 30 minutes.
+    #[command(after_help = "Examples:\n  turbopanel operations list web-2 --running")]
+    List {
+        /// The agent's name.
+        agent: String,
+        /// Only those that run.
+        #[arg(long)]
+        running: bool,
+    },
+    /// Shows an operation from its start until it ends. Ctrl-C cancels it, a second Ctrl-C leaves it to itself.
+    #[command(
+        after_help = "Examples:\n  turbopanel operations watch web-2 0123456789abcdef0123456789abcdef"
+    )]
+    Watch {
+        /// The agent's name.
+        agent: String,
+        /// The operation's id, as `operations list` shows it.
+        id: String,
+        /// Only what came after this position, as --json shows it.
+        #[arg(long, value_name = "POSITION", default_value_t = 0)]
+        after: u64,
+    },
+    /// Asks an operation to end.
+    #[command(
+        after_help = "Examples:\n  turbopanel operations cancel web-2 0123456789abcdef0123456789abcdef"
+    )]
+    Cancel {
+        /// The agent's name.
+        agent: String,
+        /// The operation's id.
+        id: String,
     },
 }
 

@@ -53,6 +53,8 @@ pub(crate) enum Failure {
     Output(#[source] io::Error),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("it was cancelled")]
+    Cancelled,
     #[error("stopped by signal {0}")]
     Signal(u8),
     #[error("cannot start: {0}")]

@@ -21,6 +21,14 @@ use super::{
 const GRACE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  turbopanel start web-2/db")]
+pub(crate) struct Start {
+    /// The agent and its container.
+    #[arg(value_name = "AGENT/CONTAINER", value_parser = text::container)]
+    pub(crate) container: text::Container,
+}
+
+#[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  turbopanel stop web-2/db\n  turbopanel restart web-2/db --grace 30s"
 )]

@@ -12,7 +12,6 @@ mod args;
 mod colour;
 mod connection;
 mod copy;
-mod cursor;
 mod directory;
 mod events;
 mod exec;
@@ -24,14 +23,21 @@ mod lines;
 mod logs;
 mod moment;
 mod networks;
+mod operations;
 mod output;
+mod progress;
 mod ps;
+mod refresh;
+mod screen;
 mod serve;
+mod stack;
+mod stats;
 mod status;
 mod stdin;
 mod table;
 mod text;
 mod token;
+mod top;
 mod unpack;
 mod volumes;
 
@@ -108,16 +114,20 @@ async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8
         } => agents::remove(connection, name, json).await,
         Command::Status { agent } => status::show(connection, &agent, json).await,
         Command::Ps { agent, all } => ps::list(connection, agent, all, json).await,
+        Command::Stats { place, once } => stats::show(connection, place, once, json).await,
+        Command::Top(args) => top::show(connection, args, json).await,
         Command::Logs(args) => logs::stream(connection, args, json).await,
         Command::Exec(args) => exec::run(connection, args, json).await,
-        Command::Start { container } => lifecycle::start(connection, container, json).await,
+        Command::Start(args) => lifecycle::start(connection, args.container, json).await,
         Command::Stop(args) => lifecycle::stop(connection, args, json).await,
         Command::Restart(args) => lifecycle::restart(connection, args, json).await,
         Command::Rm(args) => lifecycle::remove(connection, args, json).await,
         Command::Cp(args) => copy::run(connection, args, json).await,
-        Command::Networks { agent } => networks::list(connection, &agent, json).await,
-        Command::Volumes { agent, unused } => volumes::list(connection, &agent, unused, json).await,
+        Command::Networks(args) => networks::list(connection, &args.agent, json).await,
+        Command::Volumes(args) => volumes::list(connection, args, json).await,
         Command::Events(args) => events::stream(connection, args, json).await,
+        Command::Stack { action } => stack::run(connection, action, json).await,
+        Command::Operations { action } => operations::run(connection, action, json).await,
         Command::Token { action } => match action {
             TokenAction::Create { name, admin } => {
                 token::create(connection, name, admin, json).await

@@ -17,6 +17,13 @@ use super::{
 
 const PAGE: u32 = 1000;
 
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  turbopanel networks web-2")]
+pub(crate) struct Networks {
+    /// The agent's name.
+    pub(crate) agent: String,
+}
+
 #[derive(Serialize)]
 struct Row<'a> {
     agent: &'a str,

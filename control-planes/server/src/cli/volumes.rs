@@ -21,6 +21,18 @@ use super::{
 
 const PAGE: u32 = 1000;
 
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  turbopanel volumes web-2\n  turbopanel volumes web-2 --unused"
+)]
+pub(crate) struct Volumes {
+    /// The agent's name.
+    agent: String,
+    /// Only volumes that no container has.
+    #[arg(long)]
+    unused: bool,
+}
+
 #[derive(Serialize)]
 struct Row<'a> {
     agent: &'a str,
@@ -35,11 +47,11 @@ struct Row<'a> {
 /// Prints volumes.
 pub(crate) async fn list(
     connection: &Connection,
-    agent: &str,
-    unused: bool,
+    args: Volumes,
     json: bool,
 ) -> Result<u8, Failure> {
-    let mut client = VolumeServiceClient::new(connection.agent(agent)?);
+    let Volumes { agent, unused } = args;
+    let mut client = VolumeServiceClient::new(connection.agent(&agent)?);
     let (mut volumes, mut page_token) = (Vec::new(), String::new());
     let mut warnings = BTreeSet::new();
     loop {
@@ -61,7 +73,7 @@ pub(crate) async fn list(
         note(&format!("warning: {}", text::safe(warning)));
     }
     if json {
-        let rows: Vec<_> = volumes.iter().map(|volume| row(agent, volume)).collect();
+        let rows: Vec<_> = volumes.iter().map(|volume| row(&agent, volume)).collect();
         print_json(&rows)?;
         return Ok(0);
     }

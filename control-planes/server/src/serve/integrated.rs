@@ -35,7 +35,7 @@ impl Integrated {
         let address: EngineAddress = address
             .parse()
             .map_err(|error| ServeError::DockerHost(Box::new(error)))?;
-        let agent = Agent::integrated(LOCAL, address);
+        let agent = Agent::integrated(LOCAL, address, Some(config.data_dir.join("agent")));
         let router = router::build(&agent).await;
         Ok(Self { agent, router })
     }
@@ -58,6 +58,11 @@ impl Integrated {
     /// Takes no further calls.
     pub(super) fn drain(&self) {
         self.agent.draining().cancel();
+    }
+
+    /// Waits for the operations that run.
+    pub(super) async fn idle(&self) {
+        self.agent.operations().idle().await;
     }
 
     /// Stops the agent, whose calls are over.

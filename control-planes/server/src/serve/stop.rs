@@ -58,17 +58,23 @@ pub(super) async fn stop(
     tracing::info!(drained, closed, saved, "the control plane has stopped");
 }
 
-/// Waits for the calls, and for the connections of those who make them.
+/// Waits for the calls, for the connections of those who make them, and for operations.
 async fn drain(doors: &Doors, connections: &TaskTracker) {
     let local = async {
         if let Some(local) = &doors.local {
             local.shutdown(Duration::MAX).await;
         }
     };
+    let operations = async {
+        if let Some(integrated) = &doors.calls.integrated {
+            integrated.idle().await;
+        }
+    };
     tokio::join!(
         connections.wait(),
         doors.frames.shutdown(Duration::MAX),
-        local
+        local,
+        operations
     );
 }
 
