@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
     engines::{
-        docker::{self, things::Kind},
+        docker::{self, archive::ArchiveError, things::Kind},
         process,
         stacks::{StackError, compose::RunError, names::StackName},
     },
@@ -175,6 +175,11 @@ pub fn docker(error: docker::Error) -> Status {
             ErrorReason::ResourceInUse,
             vec![(kind.as_str(), name)],
         ),
+        E::PathNotFound { container, path } => (
+            Code::NotFound,
+            ErrorReason::PathNotFound,
+            vec![("container", container), ("path", path)],
+        ),
         E::NotAllowed { .. } => (
             Code::FailedPrecondition,
             ErrorReason::EngineFailed,
@@ -285,6 +290,24 @@ pub fn process(error: process::ProcessError) -> Status {
         }
     };
     status(code, reason, message, metadata)
+}
+
+/// The status of an archive that is not passed on.
+pub fn archive(error: ArchiveError) -> Status {
+    let message = error.to_string();
+    let metadata = match &error {
+        ArchiveError::Entry { entry, rule } => {
+            vec![("entry", entry.as_str()), ("rule", rule.as_str())]
+        }
+        ArchiveError::Compressed(_) => vec![("rule", "compressed")],
+        ArchiveError::NotTar(_) => vec![("rule", "tar")],
+    };
+    status(
+        Code::InvalidArgument,
+        ErrorReason::ArchiveRefused,
+        message,
+        &metadata,
+    )
 }
 
 /// The status of an error with a stack.

@@ -223,6 +223,14 @@ pub enum Error {
         /// The engine's words.
         message: String,
     },
+    /// The container has no such file.
+    #[error("there is no {} in container {container}", excerpt(path, VALUE))]
+    PathNotFound {
+        /// The container.
+        container: String,
+        /// The path.
+        path: String,
+    },
     /// The engine is too old.
     #[error(
         "{what} needs an engine with API {needs} or newer, and this one speaks {api}: update the engine, or leave it out"
@@ -321,6 +329,7 @@ impl Error {
                 message,
             },
             (_, 400) => Self::Rejected { message },
+            (Subject::Container(_), 403) => Self::NotAllowed { message },
             _ => Self::Failed { status, message },
         }
     }

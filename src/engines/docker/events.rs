@@ -9,7 +9,7 @@
 //! The engine drops what a slow reader does not take in time, and holds up everybody for it; so it is always read, and
 //! when too much waits the connection is closed and opened again later.
 
-use std::{collections::HashMap, pin::pin, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -17,10 +17,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     ask::{Ask, Filters},
+    attended::Attended,
     engine::Engine,
     error::{Error, Subject},
     event::{Cursor, DISORDER, Event, Skip, fingerprint},
-    status::Watch,
     stream::{Stream, StreamRequest},
 };
 
@@ -292,9 +292,10 @@ impl Reading {
             deadline: self.engine.deadlines().call,
         };
         Ok(Lines {
-            stream: Stream::open(self.engine.transport(), request).await?,
-            status: self.engine.watch(),
-            engine: self.engine.clone(),
+            stream: Attended::new(
+                &self.engine,
+                Stream::open(self.engine.transport(), request).await?,
+            ),
             buffer: BytesMut::new(),
         })
     }
@@ -308,15 +309,12 @@ fn seconds(nanos: i64) -> String {
 
 /// The lines of a stream.
 struct Lines {
-    stream: Stream,
-    status: Watch,
-    engine: Engine,
+    stream: Attended,
     buffer: BytesMut,
 }
 
 impl Lines {
-    /// The next line; none at the end. An engine may be silent for ever, and so may one that hangs: when it does
-    /// not answer others, it is asked.
+    /// The next line; none at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let mut searched = 0;
         loop {
@@ -334,19 +332,7 @@ impl Lines {
             if searched > MAX_EVENT {
                 return Err(Error::Protocol("an event is too long".to_owned()));
             }
-            let more = {
-                let mut more = pin!(self.stream.next());
-                loop {
-                    tokio::select! {
-                        biased;
-                        more = &mut more => break more?,
-                        () = self.status.away() => {
-                            self.engine.transport().probe().await?;
-                        }
-                    }
-                }
-            };
-            match more {
+            match self.stream.next().await? {
                 Some(bytes) => self.buffer.extend_from_slice(&bytes),
                 None => return Ok(None),
             }

@@ -116,9 +116,7 @@ impl Engine {
                 return Err(output.refusal(&request, &container).await);
             }
         }
-        let input = ExecInput {
-            writer: output.take_writer(),
-        };
+        let input = ExecInput::new(output.take_writer());
         Ok(Exec {
             output,
             input,
@@ -214,6 +212,10 @@ pub(super) fn pid(seen: &ExecInspectResponse) -> Option<u32> {
 }
 
 impl ExecInput {
+    pub(super) fn new(writer: Option<Writer>) -> Self {
+        Self { writer }
+    }
+
     /// Writes some of the bytes and takes that off them; waits while the command does not read. An
     /// input that was closed takes all and drops it. Cancel-safe.
     pub async fn write_some(&mut self, bytes: &mut Bytes) {

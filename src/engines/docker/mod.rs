@@ -9,9 +9,17 @@
 //! and a negotiated API version ([`version`]); streams are read by the agent itself.
 
 pub mod address;
+pub mod archive;
 mod ask;
+pub mod attach;
+mod attended;
 pub mod container;
+pub mod container_look;
+pub mod container_state;
 pub mod containers;
+pub mod copy;
+pub mod create;
+pub mod create_host;
 mod engine;
 mod error;
 pub mod event;
@@ -52,6 +60,7 @@ mod tail;
 pub mod things;
 mod time;
 mod transport;
+mod upload;
 pub mod usage;
 pub mod version;
 pub mod volumes;

@@ -62,6 +62,8 @@ pub(super) struct Stream {
     load: Load,
     transport: Arc<Transport>,
     status: u16,
+    /// What the engine says of a file.
+    path_stat: Option<Bytes>,
     delimiter: Delimiter,
     buffer: BytesMut,
     room: usize,
@@ -122,7 +124,7 @@ impl Stream {
     }
 
     /// An error's text.
-    async fn text(&mut self) -> Result<String, Error> {
+    pub(super) async fn text(&mut self) -> Result<String, Error> {
         let mut text = BytesMut::new();
         while text.len() <= MAX_ERROR
             && let Some(bytes) = self.next().await?
@@ -158,9 +160,18 @@ impl Stream {
         );
         let sent = socket.write_all(text.as_bytes()).await;
         sent.map_err(|error| transport.broke(error.to_string()))?;
-        let mut stream = Self::over(transport, Connection::Whole(socket));
+        let mut stream = Self::on(transport, socket);
         let head = stream.head().await?;
+        if method == "HEAD" {
+            // The head tells of a content that does not come.
+            stream.delimiter = Delimiter::Length(0);
+        }
         Ok((stream, head))
+    }
+
+    /// What the engine says on this connection.
+    pub(super) fn on(transport: &Arc<Transport>, socket: Socket) -> Self {
+        Self::over(transport, Connection::Whole(socket))
     }
 
     fn over(transport: &Arc<Transport>, connection: Connection) -> Self {
@@ -169,13 +180,14 @@ impl Stream {
             load: Load::default(),
             transport: Arc::clone(transport),
             status: 0,
+            path_stat: None,
             delimiter: Delimiter::Close,
             buffer: BytesMut::new(),
             room: SMALL_READ,
         }
     }
 
-    /// Reads the head, which comes before all content.
+    /// Reads the head, which comes before all content. Cancel-safe.
     pub(super) async fn head(&mut self) -> Result<Head, Error> {
         let head = loop {
             if self.fill().await? == 0 {
@@ -188,6 +200,8 @@ impl Stream {
         };
         self.status = head.status;
         self.delimiter = Delimiter::of(&head).map_err(protocol)?;
+        let path_stat = head.headers.get("x-docker-container-path-stat");
+        self.path_stat = path_stat.map(|value| Bytes::copy_from_slice(value.as_bytes()));
         Ok(head)
     }
 
@@ -227,6 +241,11 @@ impl Stream {
 
     pub(super) fn status(&self) -> u16 {
         self.status
+    }
+
+    /// What the engine says of a file, as it comes.
+    pub(super) fn path_stat(&self) -> Option<&[u8]> {
+        self.path_stat.as_deref()
     }
 
     pub(super) fn transport(&self) -> &Arc<Transport> {
@@ -317,7 +336,7 @@ fn protocol(error: super::http1::HttpError) -> Error {
 }
 
 /// The text in `{"message":"…"}`, or all of it.
-fn message(text: &str) -> String {
+pub(super) fn message(text: &str) -> String {
     let answer: Result<serde_json::Value, _> = serde_json::from_str(text);
     let message = answer.ok().and_then(|answer| {
         let message = answer.get("message")?.as_str()?;

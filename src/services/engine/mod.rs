@@ -4,6 +4,7 @@ mod convert;
 mod events;
 mod prune;
 
+pub(super) use prune::TOLD;
 use std::pin::Pin;
 
 use futures_util::{Stream, stream};

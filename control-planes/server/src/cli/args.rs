@@ -6,9 +6,11 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
+    copy, events, lifecycle,
     moment::{self, Moment},
+    networks,
     stack::args::StackAction,
-    text,
+    text, volumes,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -104,6 +106,22 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Runs a command on an agent's host or in one of its containers.
     Exec(Exec),
+    /// Starts a container.
+    Start(lifecycle::Start),
+    /// Stops a container: its stop signal, then SIGKILL after the grace.
+    Stop(lifecycle::Stop),
+    /// Stops and starts a container.
+    Restart(lifecycle::Stop),
+    /// Removes a container.
+    Rm(lifecycle::Remove),
+    /// Copies files out of a container, or into one.
+    Cp(copy::Copy),
+    /// Lists the networks of an agent.
+    Networks(networks::Networks),
+    /// Lists the volumes of an agent.
+    Volumes(volumes::Volumes),
+    /// Prints what happens in an agent's container engine.
+    Events(events::Events),
     /// Lists stacks (compose projects), checks their files, brings them up and takes them down.
     Stack {
         #[command(subcommand)]
@@ -354,6 +372,9 @@ mod tests {
             "turbopanel serve --redial-spread 301s",
             "turbopanel serve --redial-spread 3",
             "turbopanel token create",
+            "turbopanel rm local",
+            "turbopanel cp local/web:/a",
+            "turbopanel events local --since tomorrow",
             "turbopanel --token secret agents",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

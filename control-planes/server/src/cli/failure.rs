@@ -51,6 +51,8 @@ pub(crate) enum Failure {
     Input(#[source] io::Error),
     #[error("cannot write the output: {0}")]
     Output(#[source] io::Error),
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
     #[error("it was cancelled")]
     Cancelled,
     #[error("stopped by signal {0}")]

@@ -160,7 +160,7 @@ async fn print(
 }
 
 /// Whether the same log can be asked for again later.
-fn goes_on(status: &Status, follows: bool) -> bool {
+pub(crate) fn goes_on(status: &Status, follows: bool) -> bool {
     match reason(status).as_deref() {
         Some("CALL_LOST") => true,
         Some(

@@ -11,14 +11,18 @@ mod agents;
 mod args;
 mod colour;
 mod connection;
+mod copy;
 mod directory;
+mod events;
 mod exec;
 mod failure;
 mod figures;
 mod interrupt;
+mod lifecycle;
 mod lines;
 mod logs;
 mod moment;
+mod networks;
 mod operations;
 mod output;
 mod progress;
@@ -34,6 +38,8 @@ mod table;
 mod text;
 mod token;
 mod top;
+mod unpack;
+mod volumes;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -112,6 +118,14 @@ async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8
         Command::Top(args) => top::show(connection, args, json).await,
         Command::Logs(args) => logs::stream(connection, args, json).await,
         Command::Exec(args) => exec::run(connection, args, json).await,
+        Command::Start(args) => lifecycle::start(connection, args.container, json).await,
+        Command::Stop(args) => lifecycle::stop(connection, args, json).await,
+        Command::Restart(args) => lifecycle::restart(connection, args, json).await,
+        Command::Rm(args) => lifecycle::remove(connection, args, json).await,
+        Command::Cp(args) => copy::run(connection, args, json).await,
+        Command::Networks(args) => networks::list(connection, &args.agent, json).await,
+        Command::Volumes(args) => volumes::list(connection, args, json).await,
+        Command::Events(args) => events::stream(connection, args, json).await,
         Command::Stack { action } => stack::run(connection, action, json).await,
         Command::Operations { action } => operations::run(connection, action, json).await,
         Command::Token { action } => match action {

@@ -13,6 +13,7 @@
 mod agent_process;
 mod binary;
 mod cli_commands;
+mod cli_containers;
 mod cli_exec;
 mod cli_logs;
 mod cli_server;
