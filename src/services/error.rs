@@ -60,6 +60,7 @@ pub fn docker(error: docker::Error) -> Status {
     tracing::debug!(error = %message, "a call to the container engine failed");
     let (code, reason, metadata): Told = match error {
         E::Image(error) => image(*error),
+        E::Archive(error) => archive(error),
         E::Unreachable { address, .. } | E::NoAnswer { address, .. } => (
             Code::Unavailable,
             ErrorReason::EngineUnreachable,
@@ -186,6 +187,19 @@ pub fn docker(error: docker::Error) -> Status {
     };
     let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
     status(code, reason, message, &metadata)
+}
+
+/// What an archive that was not passed on becomes.
+fn archive(error: docker::archive::ArchiveError) -> Told {
+    use docker::archive::ArchiveError as E;
+    match error {
+        E::Refused { entry, rule } => (
+            Code::InvalidArgument,
+            ErrorReason::ArchiveRefused,
+            vec![("entry", entry), ("rule", rule.to_owned())],
+        ),
+        E::Io(_) => (Code::Cancelled, ErrorReason::UploadIncomplete, Vec::new()),
+    }
 }
 
 /// What an error about an image becomes.

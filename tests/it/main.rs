@@ -37,6 +37,7 @@ mod docker_relay;
 mod docker_support;
 mod docker_unanswered;
 mod docker_versions;
+mod image_build;
 mod image_host;
 mod image_registry;
 mod image_support;

@@ -2,6 +2,8 @@
 //! outside; the fields hold it whole.
 
 use super::{
+    archive::ArchiveError,
+    image_build::BuildCall,
     image_error::{self, ImageError},
     registry::RegistryCall,
     things::{Kind, Thing},
@@ -220,6 +222,9 @@ pub enum Error {
         /// What is spoken.
         api: ApiVersion,
     },
+    /// An archive was not passed on.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// About an image, or a registry.
     #[error(transparent)]
     Image(Box<ImageError>),
@@ -256,6 +261,8 @@ pub(super) enum Subject<'a> {
     Image(&'a str),
     /// Something that the engine does with a registry.
     Registry(&'a RegistryCall<'a>),
+    /// A build.
+    Build(&'a BuildCall),
     /// The engine as a whole.
     Engine,
 }
@@ -263,6 +270,9 @@ pub(super) enum Subject<'a> {
 impl Error {
     pub(super) fn from_status(status: u16, message: &str, subject: Subject<'_>) -> Self {
         if let Subject::Registry(call) = subject {
+            return call.failed(status, message);
+        }
+        if let Subject::Build(call) = subject {
             return call.failed(status, message);
         }
         let message = clean(message);
@@ -306,7 +316,7 @@ impl Error {
                 message,
             },
             (_, 400) => Self::Rejected { message },
-            _ => Self::Failed { status, message },
+            _ => image_error::failed(status, message),
         }
     }
 

@@ -9,6 +9,8 @@
 //! and a negotiated API version ([`version`]); streams are read by the agent itself.
 
 pub mod address;
+pub mod archive;
+mod archive_names;
 mod ask;
 pub mod container;
 pub mod containers;
@@ -20,6 +22,7 @@ mod exec_signal;
 pub mod framing;
 mod http1;
 pub mod image;
+pub mod image_build;
 pub mod image_error;
 pub mod image_name;
 pub mod images;
@@ -38,6 +41,7 @@ mod stream;
 pub mod things;
 mod time;
 mod transport;
+pub mod upload;
 pub mod version;
 pub mod volumes;
 
