@@ -132,6 +132,7 @@ impl Agent {
             "operations",
             "networks",
             "volumes",
+            "engine",
         ]
         .map(str::to_owned)
         .to_vec()

@@ -17,14 +17,16 @@ use crate::{
     proto::{
         self, agent_service_server::AgentServiceServer,
         command_service_server::CommandServiceServer,
-        container_service_server::ContainerServiceServer, image_service_server::ImageServiceServer,
+        container_service_server::ContainerServiceServer,
+        engine_service_server::EngineServiceServer, image_service_server::ImageServiceServer,
         log_service_server::LogServiceServer, network_service_server::NetworkServiceServer,
         operation_service_server::OperationServiceServer,
         volume_service_server::VolumeServiceServer,
     },
     services::{
-        agent::AgentApi, command::CommandApi, container::ContainerApi, image::ImageApi,
-        log::LogApi, network::NetworkApi, operation::OperationApi, volume::VolumeApi,
+        agent::AgentApi, command::CommandApi, container::ContainerApi, engine::EngineApi,
+        image::ImageApi, log::LogApi, network::NetworkApi, operation::OperationApi,
+        volume::VolumeApi,
     },
 };
 pub use auth::Auth;
@@ -55,6 +57,8 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     serve!(
         ContainerServiceServer,
         ContainerApi::new(agent.engine().clone())
+            .ended_by(agent.draining().clone())
+            .operating(agent.operations().clone())
     );
     serve!(CommandServiceServer, CommandApi::new(agent.clone()));
     serve!(
@@ -70,6 +74,10 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
         NetworkApi::new(agent.engine().clone())
     );
     serve!(ImageServiceServer, ImageApi::new(agent.clone()));
+    serve!(
+        EngineServiceServer,
+        EngineApi::new(agent.engine().clone()).ended_by(agent.draining().clone())
+    );
     serve!(VolumeServiceServer, VolumeApi::new(agent.engine().clone()));
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.

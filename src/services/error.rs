@@ -61,6 +61,8 @@ pub fn docker(error: docker::Error) -> Status {
     let (code, reason, metadata): Told = match error {
         E::Image(error) => image(*error),
         E::Archive(error) => archive(error),
+        E::Recreate(error) => recreate(error),
+        E::Ended => (Code::Cancelled, ErrorReason::Unspecified, Vec::new()),
         E::Unreachable { address, .. } | E::NoAnswer { address, .. } => (
             Code::Unavailable,
             ErrorReason::EngineUnreachable,
@@ -165,6 +167,11 @@ pub fn docker(error: docker::Error) -> Status {
             ErrorReason::ResourceInUse,
             vec![(kind.as_str(), name)],
         ),
+        E::PathNotFound { container, path } => (
+            Code::NotFound,
+            ErrorReason::PathNotFound,
+            vec![("container", container), ("path", path)],
+        ),
         E::NotAllowed { .. } => (
             Code::FailedPrecondition,
             ErrorReason::EngineFailed,
@@ -187,6 +194,28 @@ pub fn docker(error: docker::Error) -> Status {
     };
     let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
     status(code, reason, message, &metadata)
+}
+
+/// What a container that was not recreated becomes.
+fn recreate(error: docker::recreate::RecreateError) -> Told {
+    use docker::recreate::RecreateError as E;
+    match error {
+        E::Unhealthy { container, .. } => (
+            Code::FailedPrecondition,
+            ErrorReason::ContainerUnhealthy,
+            vec![("container", container)],
+        ),
+        E::NotRolledBack {
+            container,
+            old,
+            new,
+            ..
+        } => (
+            Code::Internal,
+            ErrorReason::RollbackFailed,
+            vec![("container", container), ("old", old), ("new", new)],
+        ),
+    }
 }
 
 /// What an archive that was not passed on becomes.

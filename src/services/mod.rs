@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod command;
 pub mod container;
+pub mod engine;
 pub mod error;
 pub mod image;
 mod labels;

@@ -35,6 +35,7 @@ async fn get(name: &str, values: bool) -> Result<proto::ContainerDetail, Status>
     let request = proto::GetContainerRequest {
         container: name.to_owned(),
         include_environment_values: values,
+        ..proto::GetContainerRequest::default()
     };
     let answer = api().get_container(Request::new(request)).await?;
     Ok(answer.into_inner().container.unwrap())

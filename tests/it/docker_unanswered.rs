@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use turbopanel_agent::engines::docker::{
     Deadlines, Engine, EngineAddress, Error, Signal,
-    containers::{Change, NewContainer},
+    containers::Change,
+    create::{Network, NewContainer},
 };
 
 use crate::{
@@ -61,21 +62,9 @@ fn withholding(what: &'static str) -> Behind {
 fn new(name: &str) -> NewContainer {
     NewContainer {
         name: Some(name.parse().unwrap()),
-        image: IMAGE.parse().unwrap(),
-        entrypoint: Vec::new(),
         command: vec!["sleep".into(), "1000".into()],
-        environment: Vec::new(),
-        labels: std::collections::HashMap::new(),
-        working_dir: String::new(),
-        user: String::new(),
-        tty: false,
-        stdin_open: false,
-        ports: Vec::new(),
-        restart: turbopanel_agent::engines::docker::container::Restart::No,
-        network: Some("none".parse().unwrap()),
-        auto_remove: false,
-        memory_bytes: None,
-        cpu_milli: None,
+        network: Some(Network::Named("none".parse().unwrap())),
+        ..NewContainer::of(IMAGE.parse().unwrap())
     }
 }
 

@@ -124,6 +124,14 @@ async fn requests_on_the_wire_are_exactly_the_expected_ones() {
     for outcome in all(&missing, "tpd-any").await {
         outcome.unwrap_err();
     }
+    let connect = proto::ConnectNetworkRequest {
+        network: "bridge".into(),
+        container: missing.clone(),
+        endpoint: None,
+    };
+    api.connect_network(Request::new(connect))
+        .await
+        .unwrap_err();
     let list = proto::ListNetworksRequest {
         labels: HashMap::from([("a&b".to_owned(), "c d/../é".to_owned())]),
         ..proto::ListNetworksRequest::default()
@@ -131,10 +139,12 @@ async fn requests_on_the_wire_are_exactly_the_expected_ones() {
     api.list_networks(Request::new(list)).await.unwrap();
     let expected = [
         "GET /_ping HTTP/1.1".to_owned(),
-        format!("POST /v1.41/networks/{missing}/connect HTTP/1.1"),
+        format!("GET /v1.41/networks/{missing} HTTP/1.1"),
         format!("POST /v1.41/networks/{missing}/disconnect HTTP/1.1"),
         format!("GET /v1.41/networks/{missing} HTTP/1.1"),
         format!("DELETE /v1.41/networks/{missing} HTTP/1.1"),
+        "GET /v1.41/networks/bridge HTTP/1.1".to_owned(),
+        "POST /v1.41/networks/bridge/connect HTTP/1.1".to_owned(),
         "GET /v1.41/networks?filters=%7B%22label%22%3A%5B%22a%26b%3Dc%20d%2F%2E%2E%2F%C3%A9%22%5D%7D HTTP/1.1"
             .to_owned(),
     ];

@@ -56,7 +56,6 @@ pub fn rewrite(input: impl Read, output: impl Write) -> Result<u64, ArchiveError
     written.sparse(false);
     let mut archive = Archive::new(&mut input);
     let passed = pass(&mut archive, &mut written);
-    drop(archive);
     let entries = match passed {
         Ok(entries) => entries,
         Err(error) => {

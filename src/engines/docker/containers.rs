@@ -6,22 +6,16 @@
 use std::{collections::HashMap, time::Duration};
 
 use bollard::{
-    models::{
-        ContainerCreateBody, ContainerInspectResponse, HostConfig, PortBinding, RestartPolicy,
-        RestartPolicyNameEnum,
-    },
-    query_parameters::{
-        CreateContainerOptions, InspectContainerOptions, InspectNetworkOptions,
-        ListContainersOptions,
-    },
+    models::ContainerInspectResponse,
+    query_parameters::{InspectContainerOptions, ListContainersOptions},
 };
 use tokio::time::timeout;
 
 use super::{
-    container::{Container, Detail, Port, Restart, State},
+    container::{Container, Detail, State},
     engine::Engine,
     error::{Error, Subject},
-    names::{ContainerName, ContainerRef, ImageRef, NetworkName},
+    names::ContainerRef,
     signal::Signal,
 };
 
@@ -35,43 +29,6 @@ pub enum Change {
     Done,
     /// Everything was so already.
     Already,
-}
-
-/// A container to be made.
-#[derive(Clone)]
-pub struct NewContainer {
-    /// None: the engine chooses.
-    pub name: Option<ContainerName>,
-    /// On the host already.
-    pub image: ImageRef,
-    /// Empty: the image's.
-    pub entrypoint: Vec<String>,
-    /// Empty: the image's.
-    pub command: Vec<String>,
-    /// Names and values.
-    pub environment: Vec<(String, String)>,
-    /// Labels.
-    pub labels: HashMap<String, String>,
-    /// Empty: the image's.
-    pub working_dir: String,
-    /// Empty: the image's.
-    pub user: String,
-    /// With a terminal.
-    pub tty: bool,
-    /// Standard input stays open.
-    pub stdin_open: bool,
-    /// To publish.
-    pub ports: Vec<Port>,
-    /// When it is started again.
-    pub restart: Restart,
-    /// None: the engine's default.
-    pub network: Option<NetworkName>,
-    /// Removed when it ends.
-    pub auto_remove: bool,
-    /// None: no limit.
-    pub memory_bytes: Option<i64>,
-    /// None: no limit. In thousandths of a processor.
-    pub cpu_milli: Option<u32>,
 }
 
 impl Engine {
@@ -109,43 +66,6 @@ impl Engine {
             .docker()
             .inspect_container(name, None::<InspectContainerOptions>);
         self.call(Subject::Container(name), call).await
-    }
-
-    /// Makes a container. Returns its id, and what the engine warned of.
-    pub async fn create(&self, new: NewContainer) -> Result<(String, Vec<String>), Error> {
-        let subject = Subject::Creation {
-            name: new.name.as_ref().map(ContainerName::as_str),
-            image: new.image.as_str(),
-            network: new.network.as_ref().map(NetworkName::as_str),
-        };
-        if let Some(network) = &new.network
-            && !matches!(network.as_str(), "none" | "host" | "bridge" | "default")
-        {
-            // The engine would notice only at the start.
-            let call = self
-                .docker()
-                .inspect_network(network.as_str(), None::<InspectNetworkOptions>);
-            self.call(subject, call).await?;
-        }
-        let options = CreateContainerOptions {
-            name: new.name.as_ref().map(ToString::to_string),
-            ..CreateContainerOptions::default()
-        };
-        let call = self
-            .docker()
-            .create_container(Some(options), new.clone().into());
-        match self.call(subject, call).await {
-            Ok(created) => Ok((created.id, created.warnings)),
-            Err(Error::NoAnswer { .. }) => {
-                let container = new.name.map(|name| name.to_string()).unwrap_or_default();
-                let seen = match container.parse() {
-                    Ok(named) => self.look(&named).await,
-                    Err(_) => Seen::Nothing,
-                };
-                Err(seen.unknown(container))
-            }
-            Err(error) => Err(error),
-        }
     }
 
     /// Starts a container.
@@ -210,7 +130,7 @@ impl Engine {
         self.settle(container, sent, removed).await.map(drop)
     }
 
-    async fn change(
+    pub(super) async fn change(
         &self,
         method: &'static str,
         path: &str,
@@ -225,7 +145,7 @@ impl Engine {
     }
 
     /// Looks again when nothing was answered: what is seen is the outcome.
-    async fn settle(
+    pub(super) async fn settle(
         &self,
         container: &ContainerRef,
         sent: Result<Change, Error>,
@@ -241,7 +161,7 @@ impl Engine {
         Err(seen.unknown(container.to_string()))
     }
 
-    async fn look(&self, container: &ContainerRef) -> Seen {
+    pub(super) async fn look(&self, container: &ContainerRef) -> Seen {
         match timeout(self.deadlines().probe, self.container(container)).await {
             Ok(Ok(detail)) => Seen::Container(Box::new(detail)),
             Ok(Err(Error::ContainerNotFound { .. })) => Seen::Absent,
@@ -272,7 +192,7 @@ impl Engine {
 }
 
 /// What was seen of a container after a change that was not answered.
-enum Seen {
+pub(super) enum Seen {
     Container(Box<Detail>),
     /// There is no such container.
     Absent,
@@ -281,7 +201,7 @@ enum Seen {
 }
 
 impl Seen {
-    fn state(&self) -> Option<State> {
+    pub(super) fn state(&self) -> Option<State> {
         match self {
             Self::Container(detail) => Some(detail.container.state),
             Self::Absent | Self::Nothing => None,
@@ -300,7 +220,7 @@ impl Seen {
         }
     }
 
-    fn unknown(&self, container: String) -> Error {
+    pub(super) fn unknown(&self, container: String) -> Error {
         let observed = match self {
             Self::Container(detail) => detail.container.state.as_str(),
             Self::Absent => "absent",
@@ -309,66 +229,6 @@ impl Seen {
         Error::OutcomeUnknown {
             container,
             observed: observed.to_owned(),
-        }
-    }
-}
-
-impl From<NewContainer> for ContainerCreateBody {
-    fn from(new: NewContainer) -> Self {
-        let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
-        let text = |text: String| (!text.is_empty()).then_some(text);
-        let mut bindings = HashMap::<String, Option<Vec<PortBinding>>>::new();
-        for port in &new.ports {
-            let key = format!("{}/{}", port.container_port, port.protocol);
-            let host_port = match port.host_port {
-                0 => String::new(),
-                port => port.to_string(),
-            };
-            let binding = PortBinding {
-                host_ip: Some(port.host_ip.clone()),
-                host_port: Some(host_port),
-            };
-            bindings
-                .entry(key)
-                .or_default()
-                .get_or_insert_default()
-                .push(binding);
-        }
-        let (policy, most) = match new.restart {
-            Restart::No => (RestartPolicyNameEnum::NO, 0),
-            Restart::Always => (RestartPolicyNameEnum::ALWAYS, 0),
-            Restart::OnFailure(most) => (RestartPolicyNameEnum::ON_FAILURE, most),
-            Restart::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, 0),
-        };
-        Self {
-            image: Some(new.image.to_string()),
-            entrypoint: some(new.entrypoint),
-            cmd: some(new.command),
-            env: some(
-                new.environment
-                    .into_iter()
-                    .map(|(name, value)| format!("{name}={value}"))
-                    .collect(),
-            ),
-            labels: Some(new.labels),
-            working_dir: text(new.working_dir),
-            user: text(new.user),
-            tty: Some(new.tty),
-            open_stdin: Some(new.stdin_open),
-            exposed_ports: some(bindings.keys().cloned().collect()),
-            host_config: Some(HostConfig {
-                port_bindings: Some(bindings),
-                restart_policy: Some(RestartPolicy {
-                    name: Some(policy),
-                    maximum_retry_count: Some(i64::from(most)),
-                }),
-                network_mode: new.network.map(|network| network.to_string()),
-                auto_remove: Some(new.auto_remove),
-                memory: new.memory_bytes,
-                nano_cpus: new.cpu_milli.map(|milli| i64::from(milli) * 1_000_000),
-                ..HostConfig::default()
-            }),
-            ..Self::default()
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The engine as the rest of the agent sees it.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{
-        Arc, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -41,6 +42,8 @@ struct Inner {
     transport: Arc<Transport>,
     probing: AtomicBool,
     stop: CancellationToken,
+    /// Names of containers that are being recreated.
+    recreating: Mutex<HashSet<String>>,
 }
 
 impl Drop for Inner {
@@ -78,6 +81,7 @@ impl Engine {
                 transport,
                 probing: AtomicBool::new(false),
                 stop: CancellationToken::new(),
+                recreating: Mutex::default(),
             }),
         }
     }
@@ -133,6 +137,11 @@ impl Engine {
 
     pub(super) fn transport(&self) -> &Arc<Transport> {
         &self.inner.transport
+    }
+
+    pub(super) fn recreating(&self) -> MutexGuard<'_, HashSet<String>> {
+        let names = self.inner.recreating.lock();
+        names.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn docker(&self) -> &bollard::Docker {

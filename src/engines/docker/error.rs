@@ -5,6 +5,7 @@ use super::{
     archive::ArchiveError,
     image_build::BuildCall,
     image_error::{self, ImageError},
+    recreate::RecreateError,
     registry::RegistryCall,
     things::{Kind, Thing},
     version::ApiVersion,
@@ -210,6 +211,14 @@ pub enum Error {
         /// The engine's words.
         message: String,
     },
+    /// The container has no such file.
+    #[error("there is no {} in container {container}", excerpt(path, VALUE))]
+    PathNotFound {
+        /// The container.
+        container: String,
+        /// The path.
+        path: String,
+    },
     /// The engine is too old.
     #[error(
         "{what} needs an engine with API {needs} or newer, and this one speaks {api}: update the engine, or leave it out"
@@ -225,6 +234,12 @@ pub enum Error {
     /// An archive was not passed on.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The caller asked to end what it had begun.
+    #[error("it was ended while it ran, and taken back")]
+    Ended,
+    /// A container was not recreated.
+    #[error(transparent)]
+    Recreate(#[from] RecreateError),
     /// About an image, or a registry.
     #[error(transparent)]
     Image(Box<ImageError>),

@@ -143,7 +143,7 @@ impl Engine {
     }
 
     /// Removes images that no container uses.
-    pub async fn prune_images(
+    pub async fn remove_unused_images(
         &self,
         filter: &PruneFilter,
         all: bool,

@@ -10,6 +10,8 @@ use crate::excerpt::{VALUE, cut};
 
 /// The longest name that is accepted, in characters (all of them ASCII).
 const MAX_NAME: usize = 255;
+/// The longest path that Linux takes.
+const MAX_PATH: usize = 4096;
 
 /// Why a name was refused, with the mend.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +109,54 @@ name!(
     ExecId,
     exec_id
 );
+
+name!(
+    /// A word for a column of `ps`.
+    PsColumn,
+    ps_column
+);
+
+/// A path in a container: absolute, any bytes but NUL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerPath(Vec<u8>);
+
+impl ContainerPath {
+    /// Parses a path.
+    pub fn parse(path: &[u8]) -> Result<Self, NameError> {
+        if path.first() == Some(&b'/') && path.len() <= MAX_PATH && !path.contains(&0) {
+            return Ok(Self(path.to_owned()));
+        }
+        let given = String::from_utf8_lossy(path);
+        Err(NameError::new(
+            &given,
+            "a path in a container",
+            "begin with \"/\", leave out NUL, at most 4096 bytes",
+        ))
+    }
+
+    /// The path as it was given.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ContainerPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+fn ps_column(text: &str) -> Result<(), NameError> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'%');
+    if (1..=32).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(());
+    }
+    Err(NameError::new(
+        text,
+        "a column of ps",
+        "use letters, digits, \"_\" and \"%\"",
+    ))
+}
 
 fn container_ref(text: &str) -> Result<(), NameError> {
     if plain(text) {

@@ -228,6 +228,8 @@ impl Engine {
             endpoint.fits(self).await?;
             object.insert("EndpointConfig".to_owned(), endpoint.json());
         }
+        // With a container that does not run, the engine would notice only at the start.
+        self.network(network).await?;
         self.membership(network, container, "connect", &body.to_string())
             .await
     }

@@ -42,6 +42,18 @@ pub enum Step {
     Output(Bytes),
 }
 
+impl Step {
+    /// Something about the work as a whole.
+    pub(super) fn said(status: &str) -> Self {
+        Self::Progress {
+            item: String::new(),
+            status: status.to_owned(),
+            current: 0,
+            total: 0,
+        }
+    }
+}
+
 /// Where steps are told.
 pub type Tell<'a> = &'a (dyn Fn(Step) + Send + Sync);
 

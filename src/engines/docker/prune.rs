@@ -1,6 +1,6 @@
 //! Removing what is not used. The engine says only at its end what it has removed, and takes its time.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use serde::Deserialize;
 
@@ -54,12 +54,33 @@ struct Answer {
         alias = "NetworksDeleted",
         alias = "VolumesDeleted",
         alias = "ContainersDeleted",
+        alias = "ImagesDeleted",
         alias = "CachesDeleted",
         deserialize_with = "nullable"
     )]
-    deleted: Vec<String>,
+    deleted: Vec<Deleted>,
     #[serde(deserialize_with = "nullable")]
     space_reclaimed: u64,
+}
+
+/// One of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Deleted {
+    Named(String),
+    /// An image's layer, or one of its names.
+    Image {
+        #[serde(default, alias = "Deleted", alias = "Untagged")]
+        name: String,
+    },
+}
+
+impl Deleted {
+    fn name(self) -> String {
+        match self {
+            Self::Named(name) | Self::Image { name } => name,
+        }
+    }
 }
 
 impl Engine {
@@ -87,15 +108,40 @@ impl Engine {
         self.prune("containers", &filter.filters()).await
     }
 
+    /// Removes images that no container uses: those without a name, or all.
+    pub async fn prune_images(&self, filter: &PruneFilter, named: bool) -> Result<Pruned, Error> {
+        let mut filters = filter.filters();
+        filters.add("dangling", if named { "false" } else { "true" });
+        self.prune("images", &filters).await
+    }
+
+    /// Removes the build cache that no build uses now, that of this age or older.
+    pub async fn prune_build_cache(
+        &self,
+        older: Option<Duration>,
+        all: bool,
+    ) -> Result<Pruned, Error> {
+        let mut filters = Filters::default();
+        if let Some(older) = older {
+            filters.add("until", format!("{}s", older.as_secs()));
+        }
+        let path = format!("/build/prune?all={all}&{}", filters.query());
+        self.pruned(&path).await
+    }
+
     async fn prune(&self, what: &str, filters: &Filters) -> Result<Pruned, Error> {
         let path = format!("/{what}/prune?{}", filters.query());
-        let ask = Ask::post(&path, "", Subject::Engine).long();
+        self.pruned(&path).await
+    }
+
+    async fn pruned(&self, path: &str) -> Result<Pruned, Error> {
+        let ask = Ask::post(path, "", Subject::Engine).long();
         let Answer {
             deleted,
             space_reclaimed,
         } = self.ask(ask).await?;
         Ok(Pruned {
-            removed: deleted,
+            removed: deleted.into_iter().map(Deleted::name).collect(),
             bytes: space_reclaimed,
         })
     }

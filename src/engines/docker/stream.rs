@@ -62,6 +62,8 @@ pub(super) struct Stream {
     load: Load,
     transport: Arc<Transport>,
     status: u16,
+    /// What the engine says of a file.
+    path_stat: Option<Bytes>,
     delimiter: Delimiter,
     buffer: BytesMut,
     room: usize,
@@ -160,6 +162,10 @@ impl Stream {
         sent.map_err(|error| transport.broke(error.to_string()))?;
         let mut stream = Self::over(transport, Connection::Whole(socket));
         let head = stream.head().await?;
+        if method == "HEAD" {
+            // The head tells of a content that does not come.
+            stream.delimiter = Delimiter::Length(0);
+        }
         Ok((stream, head))
     }
 
@@ -174,6 +180,7 @@ impl Stream {
             load: Load::default(),
             transport: Arc::clone(transport),
             status: 0,
+            path_stat: None,
             delimiter: Delimiter::Close,
             buffer: BytesMut::new(),
             room: SMALL_READ,
@@ -193,6 +200,8 @@ impl Stream {
         };
         self.status = head.status;
         self.delimiter = Delimiter::of(&head).map_err(protocol)?;
+        let path_stat = head.headers.get("x-docker-container-path-stat");
+        self.path_stat = path_stat.map(|value| Bytes::copy_from_slice(value.as_bytes()));
         Ok(head)
     }
 
@@ -232,6 +241,11 @@ impl Stream {
 
     pub(super) fn status(&self) -> u16 {
         self.status
+    }
+
+    /// What the engine says of a file, as it comes.
+    pub(super) fn path_stat(&self) -> Option<&[u8]> {
+        self.path_stat.as_deref()
     }
 
     pub(super) fn transport(&self) -> &Arc<Transport> {

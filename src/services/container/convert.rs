@@ -3,10 +3,11 @@
 use crate::{
     engines::docker::container::{Container, Detail, Port, Restart, State},
     proto,
-    services::time::timestamp,
+    services::{labels, time::timestamp},
 };
 
 pub(super) fn container(container: Container) -> proto::Container {
+    let (labels, labels_left_out) = labels::bounded(container.labels);
     proto::Container {
         id: container.id,
         name: container.name,
@@ -16,7 +17,8 @@ pub(super) fn container(container: Container) -> proto::Container {
         status: container.status,
         created_at: container.created.map(timestamp),
         command: container.command,
-        labels: container.labels,
+        labels,
+        labels_left_out,
         ports: container.ports.into_iter().map(port).collect(),
     }
 }

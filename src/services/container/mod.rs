@@ -2,24 +2,37 @@
 
 mod convert;
 mod create;
+mod create_host;
+mod look;
 mod page;
+mod recreate;
+mod resources;
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
+use futures_util::{Stream, stream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status};
 
-use super::{error, labels};
+use super::{
+    engine::TOLD,
+    error, labels, named,
+    operation::{self, OperationEvents},
+    unused,
+};
 use crate::{
-    engines::docker::{Engine, Signal, containers::Change, names::ContainerRef},
-    proto::{
-        CreateContainerRequest, CreateContainerResponse, GetContainerRequest, GetContainerResponse,
-        KillContainerRequest, KillContainerResponse, ListContainersRequest, ListContainersResponse,
-        RemoveContainerRequest, RemoveContainerResponse, RestartContainerRequest,
-        RestartContainerResponse, StartContainerRequest, StartContainerResponse,
-        StopContainerRequest, StopContainerResponse, container_service_server::ContainerService,
+    engines::docker::{
+        Engine, Signal,
+        container_state::Until,
+        containers::Change,
+        names::{ContainerName, ContainerRef},
     },
+    operations::Operations,
+    proto::{container_service_server::ContainerService, *},
 };
 
+/// The longest JSON of the engine's: it stands in a message beside the labels once more.
+const MAX_JSON: usize = 2 << 20;
 /// The longest grace.
 const MAX_GRACE: Duration = Duration::from_secs(24 * 3600);
 
@@ -27,17 +40,44 @@ const MAX_GRACE: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, Clone)]
 pub struct ContainerApi {
     engine: Engine,
+    draining: CancellationToken,
+    operations: Operations,
 }
 
 impl ContainerApi {
     /// The service over this engine.
     pub fn new(engine: Engine) -> Self {
-        Self { engine }
+        Self {
+            engine,
+            draining: CancellationToken::new(),
+            operations: Operations::open(None, TaskTracker::new(), CancellationToken::new()),
+        }
+    }
+
+    /// What it begins is among these.
+    pub fn operating(self, operations: Operations) -> Self {
+        Self { operations, ..self }
+    }
+
+    /// What only waits or streams ends when this is cancelled, with what says so.
+    pub fn ended_by(self, draining: CancellationToken) -> Self {
+        Self { draining, ..self }
     }
 }
 
 #[tonic::async_trait]
 impl ContainerService for ContainerApi {
+    type RecreateContainerStream = OperationEvents;
+
+    async fn recreate_container(
+        &self,
+        request: Request<RecreateContainerRequest>,
+    ) -> Result<Response<OperationEvents>, Status> {
+        let (engine, operations) = (&self.engine, &self.operations);
+        let begun = recreate::begin(engine, operations, &self.draining, request.into_inner());
+        Ok(operation::events(begun?))
+    }
+
     async fn list_containers(
         &self,
         request: Request<ListContainersRequest>,
@@ -67,9 +107,20 @@ impl ContainerService for ContainerApi {
         let container = container_ref(&request.container)?;
         let detail = self.engine.container(&container).await;
         let detail = detail.map_err(error::docker)?;
-        let detail = convert::detail(detail, request.include_environment_values);
+        let values = request.include_environment_values;
+        let detail = convert::detail(detail, values);
+        let engine_json = if request.include_engine_json {
+            let json = self.engine.container_json(&container, values).await;
+            let json = json.map_err(error::docker)?;
+            Some(json)
+                .filter(|json| json.len() <= MAX_JSON)
+                .unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         Ok(Response::new(GetContainerResponse {
             container: Some(detail),
+            engine_json: engine_json.into(),
         }))
     }
 
@@ -146,6 +197,140 @@ impl ContainerService for ContainerApi {
             .await;
         removed.map_err(error::docker)?;
         Ok(Response::new(RemoveContainerResponse {}))
+    }
+
+    async fn pause_container(
+        &self,
+        request: Request<PauseContainerRequest>,
+    ) -> Result<Response<PauseContainerResponse>, Status> {
+        let container = container_ref(&request.into_inner().container)?;
+        let change = self.engine.pause(&container).await;
+        Ok(Response::new(PauseContainerResponse {
+            already_paused: change.map_err(error::docker)? == Change::Already,
+        }))
+    }
+
+    async fn unpause_container(
+        &self,
+        request: Request<UnpauseContainerRequest>,
+    ) -> Result<Response<UnpauseContainerResponse>, Status> {
+        let container = container_ref(&request.into_inner().container)?;
+        let change = self.engine.unpause(&container).await;
+        Ok(Response::new(UnpauseContainerResponse {
+            already_running: change.map_err(error::docker)? == Change::Already,
+        }))
+    }
+
+    async fn rename_container(
+        &self,
+        request: Request<RenameContainerRequest>,
+    ) -> Result<Response<RenameContainerResponse>, Status> {
+        let request = request.into_inner();
+        let container = container_ref(&request.container)?;
+        let name: ContainerName = named("name", &request.name)?;
+        let renamed = self.engine.rename(&container, &name).await;
+        renamed.map_err(error::docker)?;
+        Ok(Response::new(RenameContainerResponse {}))
+    }
+
+    async fn update_container(
+        &self,
+        request: Request<UpdateContainerRequest>,
+    ) -> Result<Response<UpdateContainerResponse>, Status> {
+        let request = request.into_inner();
+        let container = container_ref(&request.container)?;
+        let wanted = resources::parse(request.resources.unwrap_or_default())?;
+        let restart = request
+            .restart_policy
+            .map(|policy| create::restart(&policy));
+        let restart = restart.transpose()?;
+        if wanted.memory_swappiness.is_some() {
+            let mend = "it is chosen at creation only";
+            return Err(error::invalid("memory_swappiness", "", mend));
+        }
+        let updated = self.engine.update(&container, &wanted, restart).await;
+        Ok(Response::new(UpdateContainerResponse {
+            warnings: updated.map_err(error::docker)?,
+        }))
+    }
+
+    async fn wait_container(
+        &self,
+        request: Request<WaitContainerRequest>,
+    ) -> Result<Response<WaitContainerResponse>, Status> {
+        let request = request.into_inner();
+        let container = container_ref(&request.container)?;
+        let until = match WaitCondition::try_from(request.condition) {
+            Ok(WaitCondition::Unspecified | WaitCondition::NotRunning) => Until::NotRunning,
+            Ok(WaitCondition::NextExit) => Until::NextExit,
+            Ok(WaitCondition::Removed) => Until::Removed,
+            Err(_) => {
+                let given = request.condition.to_string();
+                return Err(error::invalid("condition", &given, "it is not known here"));
+            }
+        };
+        let waited = self.engine.wait(&container, until);
+        // Only this call waits: what it waits for goes on when the agent stops.
+        let waited = self.draining.run_until_cancelled(waited).await;
+        let waited = waited.ok_or_else(error::stopping)?;
+        let (exit_code, error) = waited.map_err(error::docker)?;
+        Ok(Response::new(WaitContainerResponse { exit_code, error }))
+    }
+
+    async fn top_container(
+        &self,
+        request: Request<TopContainerRequest>,
+    ) -> Result<Response<TopContainerResponse>, Status> {
+        let request = request.into_inner();
+        let container = container_ref(&request.container)?;
+        let columns = request
+            .columns
+            .iter()
+            .map(|column| named("columns", column));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let seen = self.engine.processes(&container, &columns).await;
+        Ok(Response::new(look::processes(seen.map_err(error::docker)?)))
+    }
+
+    type ListContainerChangesStream =
+        Pin<Box<dyn Stream<Item = Result<ListContainerChangesResponse, Status>> + Send>>;
+
+    async fn list_container_changes(
+        &self,
+        request: Request<ListContainerChangesRequest>,
+    ) -> Result<Response<Self::ListContainerChangesStream>, Status> {
+        let container = container_ref(&request.into_inner().container)?;
+        let changes = self.engine.file_changes(&container).await;
+        let changes = look::changes(changes.map_err(error::docker)?);
+        Ok(Response::new(Box::pin(stream::iter(changes.map(Ok)))))
+    }
+
+    async fn prune_containers(
+        &self,
+        request: Request<PruneContainersRequest>,
+    ) -> Result<Response<PruneContainersResponse>, Status> {
+        let filter = unused::filter(request.into_inner().filter, true)?;
+        let pruned = self.engine.prune_containers(&filter).await;
+        let pruned = pruned.map_err(error::docker)?;
+        let removed_count = pruned.removed.len().try_into().unwrap_or(u32::MAX);
+        let mut containers = pruned.removed;
+        containers.truncate(TOLD);
+        Ok(Response::new(PruneContainersResponse {
+            containers,
+            removed_count,
+            reclaimed_bytes: pruned.bytes,
+        }))
+    }
+
+    async fn stat_container_path(
+        &self,
+        request: Request<StatContainerPathRequest>,
+    ) -> Result<Response<StatContainerPathResponse>, Status> {
+        let request = request.into_inner();
+        let container = container_ref(&request.container)?;
+        let path = look::path(request.path)?;
+        let stat = self.engine.file_stat(&container, &path).await;
+        Ok(Response::new(look::stat(stat.map_err(error::docker)?)))
     }
 }
 

@@ -7,7 +7,10 @@ use std::cmp::Reverse;
 
 use tonic::Status;
 
-use crate::{engines::docker::container::Container, services::error};
+use crate::{
+    engines::docker::container::Container,
+    services::{error, listing},
+};
 
 const DEFAULT_SIZE: usize = 100;
 const MAX_SIZE: usize = 1000;
@@ -72,11 +75,23 @@ pub(super) fn cut(
     if let Some(after) = after {
         containers.retain(|container| Position::of(container) > *after);
     }
-    let more = containers.len() > size;
-    containers.truncate(size);
+    let fit = listing::fitting(containers.iter().map(length), size);
+    let more = containers.len() > fit;
+    containers.truncate(fit);
     let token = match containers.last() {
         Some(last) if more => Position::of(last).write(),
         _ => String::new(),
     };
     (containers, token)
+}
+
+/// About as long as it is in a message.
+fn length(container: &Container) -> usize {
+    let labels = container.labels.iter();
+    let labels: usize = labels.map(|(key, value)| key.len() + value.len() + 8).sum();
+    let texts = container
+        .command
+        .iter()
+        .chain([&container.image, &container.status]);
+    512 + labels + container.ports.len() * 64 + texts.map(String::len).sum::<usize>()
 }

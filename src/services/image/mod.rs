@@ -254,7 +254,8 @@ impl ImageService for ImageApi {
     ) -> Result<Response<PruneImagesResponse>, Status> {
         let request = request.into_inner();
         let filter = unused::filter(request.filter, true)?;
-        let pruned = self.agent.engine().prune_images(&filter, request.all).await;
+        let engine = self.agent.engine();
+        let pruned = engine.remove_unused_images(&filter, request.all).await;
         let mut pruned = pruned.map_err(error::docker)?;
         let all = pruned.untagged.len() + pruned.deleted.len();
         pruned.untagged.truncate(MOST_UNTAGGED);
