@@ -46,6 +46,7 @@ mod engine_events;
 mod engine_info;
 mod image_build;
 mod image_host;
+mod image_hostile;
 mod image_registry;
 mod image_support;
 mod layers;
