@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
+    image_args::{Images, Pull, Recreate},
     moment::{self, Moment},
     text,
 };
@@ -89,6 +90,12 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Runs a command on an agent's host or in one of its containers.
     Exec(Exec),
+    /// Lists the images on an agent's host.
+    Images(Images),
+    /// Pulls an image onto an agent's host.
+    Pull(Pull),
+    /// Pulls a container's image and puts a new container in its place, or the old one back when the new one is not healthy.
+    Recreate(Recreate),
     /// Lists, watches or cancels work that outlives whoever began it: pulls, builds, stacks.
     Operations {
         #[command(subcommand)]

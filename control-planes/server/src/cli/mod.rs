@@ -16,6 +16,8 @@ mod directory;
 mod exec;
 mod failure;
 mod figures;
+mod image_args;
+mod images;
 mod interrupt;
 mod lines;
 mod logs;
@@ -107,6 +109,9 @@ async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8
         Command::Ps { agent, all } => ps::list(connection, agent, all, json).await,
         Command::Logs(args) => logs::stream(connection, args, json).await,
         Command::Exec(args) => exec::run(connection, args, json).await,
+        Command::Images(args) => images::list(connection, args, json).await,
+        Command::Pull(args) => images::pull(connection, args, json).await,
+        Command::Recreate(args) => images::recreate(connection, args, json).await,
         Command::Operations { action } => operations::run(connection, action, json).await,
         Command::Token { action } => match action {
             TokenAction::Create { name, admin } => {

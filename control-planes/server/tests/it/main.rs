@@ -14,6 +14,7 @@ mod agent_process;
 mod binary;
 mod cli_commands;
 mod cli_exec;
+mod cli_images;
 mod cli_logs;
 mod cli_server;
 mod doors;
