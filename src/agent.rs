@@ -8,9 +8,15 @@ use turbopanel_tunnel::{Instance, Methods};
 
 use crate::{
     connect::Connection,
-    engines::docker::{Engine, EngineAddress},
+    engines::{
+        docker::{Engine, EngineAddress},
+        host::{self, HostRoot},
+        metrics::Metrics,
+        stacks::{Stacks, plugin::Finder},
+    },
     operations::Operations,
     proto,
+    tally::Tally,
 };
 
 /// One agent. Cheap to clone.
@@ -25,8 +31,12 @@ struct Inner {
     instance: Instance,
     started: Instant,
     engine: Engine,
+    host_root: HostRoot,
+    metrics: Metrics,
+    tally: Tally,
     connection: watch::Sender<Connection>,
     operations: Operations,
+    stacks: Stacks,
     tasks: TaskTracker,
     stop: CancellationToken,
     draining: CancellationToken,
@@ -39,19 +49,26 @@ impl Agent {
         name: String,
         mode: &'static str,
         engine: EngineAddress,
+        host_root: HostRoot,
         connection: Connection,
         state_dir: Option<PathBuf>,
     ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let engine = Engine::new(engine);
+        let stacks = Stacks::new(engine.clone(), Finder::default(), state_dir.as_deref());
         Self {
             inner: Arc::new(Inner {
                 name,
                 mode,
                 instance: Instance::random(),
                 started: Instant::now(),
-                engine: Engine::new(engine),
+                metrics: Metrics::new(engine.clone(), host_root.clone()),
+                tally: Tally::default(),
+                engine,
+                host_root,
                 connection: watch::Sender::new(connection),
                 operations: Operations::open(state_dir, tasks.clone(), stop.clone()),
+                stacks,
                 tasks,
                 draining: stop.child_token(),
                 stop,
@@ -65,6 +82,7 @@ impl Agent {
             name.to_owned(),
             "integrated",
             engine,
+            HostRoot::default(),
             Connection::integrated(),
             state_dir,
         )
@@ -96,6 +114,21 @@ impl Agent {
         &self.inner.engine
     }
 
+    /// Where the host's root is.
+    pub fn host_root(&self) -> &HostRoot {
+        &self.inner.host_root
+    }
+
+    /// The figures of its host and containers.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// What it has been asked.
+    pub fn tally(&self) -> &Tally {
+        &self.inner.tally
+    }
+
     /// The state of its connection; whoever connects sends what changes.
     pub fn connection(&self) -> &watch::Sender<Connection> {
         &self.inner.connection
@@ -104,6 +137,11 @@ impl Agent {
     /// Work that outlives the call that began it.
     pub fn operations(&self) -> &Operations {
         &self.inner.operations
+    }
+
+    /// Its stacks.
+    pub fn stacks(&self) -> &Stacks {
+        &self.inner.stacks
     }
 
     /// Where its tasks run, so that a stop can wait for them.
@@ -123,19 +161,24 @@ impl Agent {
 
     /// What it can do on this host.
     pub fn capabilities(&self) -> Vec<String> {
-        [
+        let mut able = vec![
             "containers",
-            "images",
             "logs",
-            "commands.container",
-            "commands.host",
+            "metrics",
             "operations",
+            "images",
             "networks",
             "volumes",
             "engine",
-        ]
-        .map(str::to_owned)
-        .to_vec()
+            "commands.container",
+        ];
+        if host::has_programs() {
+            able.push("commands.host");
+        }
+        if self.inner.stacks.is_available() {
+            able.push("stacks");
+        }
+        able.into_iter().map(str::to_owned).collect()
     }
 
     /// What the tunnel must know of the agent's methods.

@@ -15,6 +15,7 @@ mod agent;
 mod echo;
 mod idle;
 mod logs;
+mod metrics;
 mod plane;
 mod process;
 mod row;
@@ -57,6 +58,10 @@ const GROUPS: &[Group] = &[
     Group {
         id: "logs",
         measure: logs::measure,
+    },
+    Group {
+        id: "metrics",
+        measure: metrics::measure,
     },
 ];
 

@@ -108,9 +108,7 @@ impl Store {
             return (Self { dir: None }, Vec::new());
         };
         let path = state_dir.join("operations");
-        let lock = fs::create_dir_all(&state_dir)
-            .and_then(|()| private_dir(&path))
-            .and_then(|()| lock(&path));
+        let lock = private_dir(&path).and_then(|()| lock(&path));
         let (lock, taken) = match lock {
             Ok(Some(lock)) => (Some(lock), false),
             Ok(None) => {

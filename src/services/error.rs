@@ -12,6 +12,7 @@ use crate::{
     engines::{
         docker::{self, things::Kind},
         process,
+        stacks::{StackError, compose::RunError, names::StackName},
     },
     excerpt::{VALUE, cut, excerpt},
     proto::ErrorReason,
@@ -120,6 +121,16 @@ pub fn docker(error: docker::Error) -> Status {
             Code::FailedPrecondition,
             ErrorReason::LogsNotReadable,
             vec![("container", container), ("driver", driver)],
+        ),
+        E::TooManyContainers { .. } => (
+            Code::ResourceExhausted,
+            ErrorReason::LimitReached,
+            vec![("limit", "containers".to_owned())],
+        ),
+        E::TailTooLong { .. } => (
+            Code::ResourceExhausted,
+            ErrorReason::LimitReached,
+            vec![("limit", "tail_lines".to_owned())],
         ),
         E::ProgramNotFound { program, container } => (
             Code::NotFound,
@@ -296,7 +307,9 @@ pub fn process(error: process::ProcessError) -> Status {
     use process::{ProcessError as E, user::UserError};
     let message = error.to_string();
     let (code, reason, metadata): (_, _, &[(&str, &str)]) = match &error {
-        E::ProgramNotFound { .. } => (Code::NotFound, ErrorReason::ProgramNotFound, &[]),
+        E::ProgramNotFound { .. } | E::NoPrograms { .. } => {
+            (Code::NotFound, ErrorReason::ProgramNotFound, &[])
+        }
         E::DirectoryNotFound { .. } => (Code::NotFound, ErrorReason::DirectoryNotFound, &[]),
         E::User(UserError::NotFound { .. }) => (Code::NotFound, ErrorReason::UserNotFound, &[]),
         E::Denied { .. } => (Code::PermissionDenied, ErrorReason::OsAccessDenied, &[]),
@@ -315,6 +328,45 @@ pub fn process(error: process::ProcessError) -> Status {
         }
     };
     status(code, reason, message, metadata)
+}
+
+/// The status of an error with a stack.
+pub fn stack(name: &StackName, error: StackError) -> Status {
+    use StackError as E;
+    let message = error.to_string();
+    let mut metadata = vec![("stack", name.to_string())];
+    let (code, reason) = match error {
+        E::Engine(error) => return docker(error),
+        E::Run(RunError::Start(error)) => return process(error),
+        E::Run(RunError::Lost(error)) => return io(error),
+        E::Cancelled | E::Run(RunError::Cancelled) => return Status::cancelled(message),
+        E::Unavailable(_) => (Code::FailedPrecondition, ErrorReason::StacksUnavailable),
+        E::NotFound(_) => (Code::NotFound, ErrorReason::StackNotFound),
+        E::FilesMissing { .. } => (Code::FailedPrecondition, ErrorReason::StackFilesMissing),
+        E::Mistake(mistake) => {
+            if !mistake.file.is_empty() {
+                metadata.push(("file", mistake.file));
+            }
+            if mistake.line > 0 {
+                metadata.push(("line", mistake.line.to_string()));
+            }
+            (Code::InvalidArgument, ErrorReason::StackFileInvalid)
+        }
+        E::NotWritable { path, .. } => {
+            metadata = vec![("path", path.display().to_string())];
+            (Code::FailedPrecondition, ErrorReason::StateNotWritable)
+        }
+        E::Run(RunError::Failed { message, code }) => {
+            if let Some(service) = message.strip_prefix("no such service: ") {
+                let mend = "the stack has no such service: ValidateStack lists those that it has";
+                return invalid("services", service, mend);
+            }
+            metadata.push(("exit_code", code.to_string()));
+            (Code::FailedPrecondition, ErrorReason::StackFailed)
+        }
+    };
+    let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    status(code, reason, message, &metadata)
 }
 
 /// The status of an error of the operating system while a command runs.

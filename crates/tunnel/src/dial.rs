@@ -157,9 +157,7 @@ impl DialError {
                 401 => "check the token",
                 403 => "the token was revoked or is of another kind; create a new one",
                 404 => "the URL is not a control plane's, or has no such agent",
-                409 => {
-                    "the name is in use by another identity; choose another name, or a token for it"
-                }
+                409 => "the name and the token are of different agents; use the token's own name",
                 426 => {
                     "this version and the control plane's speak different protocols; update the older one"
                 }

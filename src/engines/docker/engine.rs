@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     fmt,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -19,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     address::EngineAddress,
     error::{Error, Subject},
+    logfile::LogFiles,
     status::{EngineStatus, Known, Watch},
     stream::{Stream, StreamRequest},
     transport::{self, Deadlines, Transport},
@@ -40,6 +42,7 @@ pub struct Engine {
 struct Inner {
     docker: bollard::Docker,
     transport: Arc<Transport>,
+    log_files: LogFiles,
     probing: AtomicBool,
     stop: CancellationToken,
     /// Names of containers that are being recreated.
@@ -68,6 +71,15 @@ impl Engine {
 
     /// As [`Engine::new`], with other deadlines.
     pub fn with_deadlines(address: EngineAddress, deadlines: Deadlines) -> Self {
+        Self::build(address, deadlines, PathBuf::from("/"))
+    }
+
+    /// As [`Engine::new`]; the files of its host are below this folder.
+    pub fn below(root: PathBuf, address: EngineAddress) -> Self {
+        Self::build(address, Deadlines::default(), root)
+    }
+
+    fn build(address: EngineAddress, deadlines: Deadlines, root: PathBuf) -> Self {
         let transport = Arc::new(Transport {
             known: Known::new(address.to_string()),
             address,
@@ -79,6 +91,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 docker,
                 transport,
+                log_files: LogFiles::below(root),
                 probing: AtomicBool::new(false),
                 stop: CancellationToken::new(),
                 recreating: Mutex::default(),
@@ -142,6 +155,10 @@ impl Engine {
     pub(super) fn recreating(&self) -> MutexGuard<'_, HashSet<String>> {
         let names = self.inner.recreating.lock();
         names.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn log_files(&self) -> &LogFiles {
+        &self.inner.log_files
     }
 
     pub(super) fn docker(&self) -> &bollard::Docker {

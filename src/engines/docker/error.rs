@@ -10,6 +10,7 @@ use super::{
     things::{Kind, Thing},
     version::ApiVersion,
 };
+pub(super) use crate::excerpt::chain;
 use crate::excerpt::{SENTENCE, VALUE, excerpt};
 
 /// An error of the container engine or on the way to it.
@@ -121,6 +122,20 @@ pub enum Error {
         container: String,
         /// The driver.
         driver: String,
+    },
+    /// More containers are selected than logs can be merged.
+    #[error(
+        "more than {most} containers are selected: select fewer, by labels, by project or by name"
+    )]
+    TooManyContainers {
+        /// The most.
+        most: usize,
+    },
+    /// The last lines of several logs do not fit into what is kept to merge them.
+    #[error("the last lines have more than {most} bytes: ask for fewer, or by `since`")]
+    TailTooLong {
+        /// The most, in bytes.
+        most: usize,
     },
     /// The container has no such program.
     #[error(
@@ -363,27 +378,13 @@ impl Error {
             cause: cause.into(),
         }
     }
-}
 
-impl Error {
     pub(super) fn no_answer(address: &str, cause: impl Into<String>) -> Self {
         Self::NoAnswer {
             address: address.to_owned(),
             cause: cause.into(),
         }
     }
-}
-
-/// The error and its sources, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// The engine's words, fit for one sentence: no control characters, not too long.

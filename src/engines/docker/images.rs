@@ -143,7 +143,7 @@ impl Engine {
     }
 
     /// Removes images that no container uses.
-    pub async fn remove_unused_images(
+    pub async fn prune_images(
         &self,
         filter: &PruneFilter,
         all: bool,

@@ -54,33 +54,12 @@ struct Answer {
         alias = "NetworksDeleted",
         alias = "VolumesDeleted",
         alias = "ContainersDeleted",
-        alias = "ImagesDeleted",
         alias = "CachesDeleted",
         deserialize_with = "nullable"
     )]
-    deleted: Vec<Deleted>,
+    deleted: Vec<String>,
     #[serde(deserialize_with = "nullable")]
     space_reclaimed: u64,
-}
-
-/// One of them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Deleted {
-    Named(String),
-    /// An image's layer, or one of its names.
-    Image {
-        #[serde(default, alias = "Deleted", alias = "Untagged")]
-        name: String,
-    },
-}
-
-impl Deleted {
-    fn name(self) -> String {
-        match self {
-            Self::Named(name) | Self::Image { name } => name,
-        }
-    }
 }
 
 impl Engine {
@@ -106,13 +85,6 @@ impl Engine {
     /// Removes containers that do not run.
     pub async fn prune_containers(&self, filter: &PruneFilter) -> Result<Pruned, Error> {
         self.prune("containers", &filter.filters()).await
-    }
-
-    /// Removes images that no container uses: those without a name, or all.
-    pub async fn prune_images(&self, filter: &PruneFilter, named: bool) -> Result<Pruned, Error> {
-        let mut filters = filter.filters();
-        filters.add("dangling", if named { "false" } else { "true" });
-        self.prune("images", &filters).await
     }
 
     /// Removes the build cache that no build uses now, that of this age or older.
@@ -141,7 +113,7 @@ impl Engine {
             space_reclaimed,
         } = self.ask(ask).await?;
         Ok(Pruned {
-            removed: deleted.into_iter().map(Deleted::name).collect(),
+            removed: deleted,
             bytes: space_reclaimed,
         })
     }

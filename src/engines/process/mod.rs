@@ -1,5 +1,6 @@
 //! Processes on the host that the agent runs on, each in a process group of its own that dies whole.
 
+pub mod own;
 pub mod user;
 
 use std::{
@@ -23,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::docker::Signal;
+use super::{docker::Signal, host};
 use user::{User, UserError};
 
 /// What is read of an output at once.
@@ -57,6 +58,14 @@ pub enum ProcessError {
         "there is no program {program} on the host: give its full path, or a name that PATH ({PATH}) leads to"
     )]
     ProgramNotFound {
+        /// As it was asked for.
+        program: String,
+    },
+    /// The agent reaches no program of its host.
+    #[error(
+        "the agent runs in a container without programs, and cannot run {program} on the host: name one of the host's containers, or run the agent as a program on the host"
+    )]
+    NoPrograms {
         /// As it was asked for.
         program: String,
     },
@@ -212,6 +221,7 @@ fn start_here(request: &ProcessRequest) -> Result<Process, ProcessError> {
     }
     let program = shown(&request.program);
     let mut child = command.spawn().map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound if !host::has_programs() => ProcessError::NoPrograms { program },
         io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename => {
             ProcessError::ProgramNotFound { program }
         }

@@ -6,7 +6,7 @@ use crate::{
     services::{labels, time::timestamp},
 };
 
-pub(super) fn container(container: Container) -> proto::Container {
+pub(in crate::services) fn container(container: Container) -> proto::Container {
     let (labels, labels_left_out) = labels::bounded(container.labels);
     proto::Container {
         id: container.id,

@@ -1,6 +1,6 @@
 //! `ContainerService`: containers of the engine.
 
-mod convert;
+pub(super) mod convert;
 mod create;
 mod create_host;
 mod look;

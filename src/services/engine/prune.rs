@@ -67,7 +67,13 @@ impl Step {
         let pruned = match kind {
             PruneKind::Containers => engine.prune_containers(&filter).await,
             PruneKind::Networks => engine.prune_networks(&filter).await,
-            PruneKind::Images => engine.prune_images(&filter, wide).await,
+            PruneKind::Images => {
+                let images = engine.prune_images(&filter, wide).await;
+                images.map(|images| Pruned {
+                    removed: [images.untagged, images.deleted].concat(),
+                    bytes: images.bytes,
+                })
+            }
             PruneKind::Volumes => engine.prune_volumes(&filter, wide).await,
             PruneKind::BuildCache => engine.prune_build_cache(age(&filter), wide).await,
             PruneKind::Unspecified => Ok(Pruned::default()),

@@ -255,7 +255,7 @@ impl ImageService for ImageApi {
         let request = request.into_inner();
         let filter = unused::filter(request.filter, true)?;
         let engine = self.agent.engine();
-        let pruned = engine.remove_unused_images(&filter, request.all).await;
+        let pruned = engine.prune_images(&filter, request.all).await;
         let mut pruned = pruned.map_err(error::docker)?;
         let all = pruned.untagged.len() + pruned.deleted.len();
         pruned.untagged.truncate(MOST_UNTAGGED);

@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use super::{
     image_args::{Images, Pull, Recreate},
     moment::{self, Moment},
+    stack::args::StackAction,
     text,
 };
 
@@ -86,6 +87,20 @@ pub(crate) enum Command {
         #[arg(long, short)]
         all: bool,
     },
+    /// Shows what running containers use, again and again on a terminal; without an agent, of all that are connected.
+    #[command(
+        after_help = "Examples:\n  turbopanel stats\n  turbopanel stats web-2/db\n  turbopanel stats web-2 --json | jq '.[] | select(.cpu_percent > 50) | .name'"
+    )]
+    Stats {
+        /// The agent, or the agent and its container.
+        #[arg(value_name = "AGENT[/CONTAINER]", value_parser = text::place)]
+        place: Option<text::Place>,
+        /// Prints once, on a terminal too.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Shows how an agent's host is doing, and its busiest and largest processes, again and again on a terminal.
+    Top(Top),
     /// Prints what a container has printed, byte for byte.
     Logs(Logs),
     /// Runs a command on an agent's host or in one of its containers.
@@ -96,6 +111,11 @@ pub(crate) enum Command {
     Pull(Pull),
     /// Pulls a container's image and puts a new container in its place, or the old one back when the new one is not healthy.
     Recreate(Recreate),
+    /// Lists stacks (compose projects), checks their files, brings them up and takes them down.
+    Stack {
+        #[command(subcommand)]
+        action: StackAction,
+    },
     /// Lists, watches or cancels work that outlives whoever began it: pulls, builds, stacks.
     Operations {
         #[command(subcommand)]
@@ -139,6 +159,25 @@ pub(crate) struct Serve {
     /// How much is logged: debug, info, warn or error.
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL", ignore_case = true, value_parser = ["debug", "info", "warn", "error"])]
     pub(crate) log_level: String,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  turbopanel top local
+  turbopanel top web-2 --processes 5 --once
+  turbopanel top web-2 --json | jq .memory")]
+pub(crate) struct Top {
+    /// The agent's name.
+    pub(crate) agent: String,
+    /// So many by CPU, and as many by memory; 0 for none.
+    #[arg(long, short = 'n', default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) processes: u32,
+    /// Shows command lines instead of names: they may hold secrets.
+    #[arg(long)]
+    pub(crate) command_lines: bool,
+    /// Prints once, on a terminal too.
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 #[derive(Debug, Subcommand)]

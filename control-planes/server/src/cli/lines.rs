@@ -117,6 +117,7 @@ mod tests {
                 stream: (*stream).into(),
                 content: content.to_vec().into(),
                 partial: *partial,
+                ..LogLine::default()
             };
             printer.append(&line, &mut out, &mut err);
         }

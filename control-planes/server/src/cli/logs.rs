@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tonic::Status;
 use turbopanel_control_plane::proto::agent::{
@@ -17,7 +18,6 @@ use turbopanel_tunnel::{Channel, Presence};
 use super::{
     args::Logs,
     connection::{Connection, settle},
-    cursor::Cursor,
     failure::{Failure, reason},
     interrupt::Interrupts,
     lines::{Form, Printer},
@@ -67,7 +67,7 @@ async fn follow(
         (false, true) => Form::Timestamps,
         (false, false) => Form::Raw,
     });
-    let mut cursor = Cursor::default();
+    let mut cursor = Bytes::new();
     let mut started = false;
     let mut told = None;
     let mut request = request(&args);
@@ -92,7 +92,7 @@ async fn follow(
                     _ => text::safe(status.message()).to_string(),
                 };
                 // Once for each outage, however long it lasts.
-                let now = (why, cursor.since());
+                let now = (why, cursor.clone());
                 if stderr().is_terminal() && told.as_ref() != Some(&now) {
                     note(&now.0);
                 }
@@ -105,17 +105,14 @@ async fn follow(
             }
         }
         tokio::time::sleep(AGAIN).await;
-        go_on(&mut request, &mut cursor, began);
+        go_on(&mut request, &cursor, began);
     }
 }
 
 /// Asks for what has not been printed, of a log whose call began then by the clock of this machine.
-fn go_on(request: &mut StreamLogsRequest, cursor: &mut Cursor, began: SystemTime) {
-    if let Some(since) = cursor.since() {
-        cursor.again();
-        request.since = Some(since);
-        request.tail_lines = None;
-    } else if request.tail_lines == Some(0) {
+fn go_on(request: &mut StreamLogsRequest, cursor: &Bytes, began: SystemTime) {
+    request.cursor = cursor.clone();
+    if cursor.is_empty() && request.tail_lines == Some(0) {
         // None of the old lines were wanted: what was printed meanwhile is new.
         request.since.get_or_insert_with(|| began.into());
         request.tail_lines = None;
@@ -126,7 +123,7 @@ fn go_on(request: &mut StreamLogsRequest, cursor: &mut Cursor, began: SystemTime
 async fn once(
     channel: &Channel,
     request: &StreamLogsRequest,
-    cursor: &mut Cursor,
+    cursor: &mut Bytes,
     printer: &mut Printer,
     output: &mut Output,
     started: &mut bool,
@@ -136,9 +133,13 @@ async fn once(
     *started = true;
     while let Some(response) = events.message().await? {
         match response.event {
-            Some(Event::Batch(batch)) => print(&batch, cursor, printer, output).await?,
+            Some(Event::Batch(batch)) => {
+                print(&batch, printer, output).await?;
+                *cursor = batch.cursor;
+            }
+            Some(Event::Progress(progress)) => *cursor = progress.cursor,
             Some(Event::End(_)) => return Ok(()),
-            None => {}
+            Some(Event::Gap(_) | Event::Drop(_) | Event::SourceEnd(_)) | None => {}
         }
     }
     Err(Failure::Cut)
@@ -146,16 +147,13 @@ async fn once(
 
 async fn print(
     batch: &LogBatch,
-    cursor: &mut Cursor,
     printer: &mut Printer,
     output: &mut Output,
 ) -> Result<(), Failure> {
     let size = batch.lines.iter().map(|line| line.content.len() + 1).sum();
     let (mut out, mut err) = (Vec::with_capacity(size), Vec::new());
     for line in &batch.lines {
-        if cursor.is_new(line) {
-            printer.append(line, &mut out, &mut err);
-        }
+        printer.append(line, &mut out, &mut err);
     }
     output.write(Side::Out, out).await?;
     output.write(Side::Err, err).await
@@ -216,6 +214,7 @@ fn request(args: &Logs) -> StreamLogsRequest {
         since: args.since.map(|moment| moment.resolve(now)),
         until: args.until.map(|moment| moment.resolve(now)),
         streams,
+        ..StreamLogsRequest::default()
     }
 }
 
@@ -226,7 +225,7 @@ mod tests {
     #[test]
     fn nothing_of_the_time_between_two_calls_is_lost() {
         let began = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
-        let asked = |tail_lines, cursor: &mut Cursor| {
+        let asked = |tail_lines, cursor: &Bytes| {
             let mut request = StreamLogsRequest {
                 tail_lines,
                 ..StreamLogsRequest::default()
@@ -234,18 +233,11 @@ mod tests {
             go_on(&mut request, cursor, began);
             (request.since, request.tail_lines)
         };
-        let mut nothing = Cursor::default();
-        assert_eq!(asked(Some(0), &mut nothing), (Some(began.into()), None));
-        assert_eq!(asked(Some(5), &mut nothing), (None, Some(5)));
-        assert_eq!(asked(None, &mut nothing), (None, None));
-        let mut printed = Cursor::default();
-        let line = turbopanel_control_plane::proto::agent::LogLine {
-            time_unix_nano: 200_000_000_000,
-            ..Default::default()
-        };
-        assert!(printed.is_new(&line));
-        let since = printed.since();
-        assert!(since.is_some());
-        assert_eq!(asked(Some(0), &mut printed), (since, None));
+        let nothing = Bytes::new();
+        assert_eq!(asked(Some(0), &nothing), (Some(began.into()), None));
+        assert_eq!(asked(Some(5), &nothing), (None, Some(5)));
+        assert_eq!(asked(None, &nothing), (None, None));
+        let printed = Bytes::from_static(b"cursor");
+        assert_eq!(asked(Some(0), &printed), (None, Some(0)));
     }
 }

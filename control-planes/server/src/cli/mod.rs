@@ -11,7 +11,6 @@ mod agents;
 mod args;
 mod colour;
 mod connection;
-mod cursor;
 mod directory;
 mod exec;
 mod failure;
@@ -26,13 +25,17 @@ mod operations;
 mod output;
 mod progress;
 mod ps;
+mod refresh;
 mod screen;
 mod serve;
+mod stack;
+mod stats;
 mod status;
 mod stdin;
 mod table;
 mod text;
 mod token;
+mod top;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -107,11 +110,14 @@ async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8
         } => agents::remove(connection, name, json).await,
         Command::Status { agent } => status::show(connection, &agent, json).await,
         Command::Ps { agent, all } => ps::list(connection, agent, all, json).await,
+        Command::Stats { place, once } => stats::show(connection, place, once, json).await,
+        Command::Top(args) => top::show(connection, args, json).await,
         Command::Logs(args) => logs::stream(connection, args, json).await,
         Command::Exec(args) => exec::run(connection, args, json).await,
         Command::Images(args) => images::list(connection, args, json).await,
         Command::Pull(args) => images::pull(connection, args, json).await,
         Command::Recreate(args) => images::recreate(connection, args, json).await,
+        Command::Stack { action } => stack::run(connection, action, json).await,
         Command::Operations { action } => operations::run(connection, action, json).await,
         Command::Token { action } => match action {
             TokenAction::Create { name, admin } => {

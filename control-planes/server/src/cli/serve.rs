@@ -65,7 +65,10 @@ fn greeting(plane: &Plane, integrated: bool) -> String {
     if integrated {
         commands.extend(["turbopanel ps local", "turbopanel exec local -- uname -a"]);
     }
-    commands.push("turbopanel token create web-2");
+    // A token for another server is of use once that server reaches this one.
+    if !address.ip().is_loopback() {
+        commands.push("turbopanel token create web-2");
+    }
     format!(
         "TurboPanel {} listens on http://{address}\nThe administrator's token is in {}\n\nTry next, in another terminal:\n  export TURBOPANEL_URL=http://{reached} TURBOPANEL_DATA_DIR={directory}\n  {}\n\n",
         env!("CARGO_PKG_VERSION"),

@@ -14,7 +14,7 @@ pub enum RegistryError {
     AgentUnknown(String),
     /// The name is the integrated agent's.
     #[error(
-        "the name local is kept for the agent inside the control plane, which needs no token and cannot be removed, only left out with --no-integrated-agent: choose another name"
+        "the name local is kept for the agent inside the control plane, which needs no token and cannot be removed, only left out with --no-integrated-agent: another agent needs another name"
     )]
     AgentIsIntegrated,
     /// The agent's token was revoked, and it has no other.
@@ -22,7 +22,7 @@ pub enum RegistryError {
     AgentShutOut(String),
     /// The agent has a valid token already.
     #[error(
-        "the agent {agent} has a token already ({token_id}): revoke that one first, or choose another name for another server"
+        "the agent {agent} has a token already ({token_id}): revoke that one first (`turbopanel token revoke {token_id}`), or choose another name for another server"
     )]
     AgentNameInUse {
         /// The agent.

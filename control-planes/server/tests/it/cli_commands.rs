@@ -15,7 +15,7 @@ fn a_new_operator_finds_the_way() {
     let server = Server::start();
     for hint in [
         "turbopanel agents",
-        "turbopanel token create web-2",
+        "turbopanel exec local",
         "admin-token",
         "TURBOPANEL_URL=",
     ] {
@@ -25,6 +25,8 @@ fn a_new_operator_finds_the_way() {
             server.greeting
         );
     }
+    // No other server could use a token yet.
+    assert!(!server.greeting.contains("token create"));
     let container = Container::run("sleep 60");
     let agents = server.out(&["agents"]);
     assert!(agents.starts_with("NAME    STATE       VERSION   SINCE   ADDRESS      LAST DISCONNECT\nlocal   connected   0."), "{agents}");
@@ -328,6 +330,8 @@ fn every_command_has_examples() {
         &["agents", "remove"],
         &["status"],
         &["ps"],
+        &["stats"],
+        &["top"],
         &["logs"],
         &["exec"],
         &["token", "create"],

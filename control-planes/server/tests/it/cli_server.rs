@@ -111,7 +111,7 @@ fn serve(dir: &Path, listen: &str, flags: &[String]) -> (Child, String) {
         .unwrap();
     let mut greeting = String::new();
     let mut lines = BufReader::new(process.stdout.take().unwrap());
-    while !greeting.contains("token create") {
+    while !(greeting.contains("Try next") && greeting.ends_with("\n\n")) {
         assert_ne!(
             lines.read_line(&mut greeting).unwrap(),
             0,

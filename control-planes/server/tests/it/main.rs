@@ -17,6 +17,8 @@ mod cli_exec;
 mod cli_images;
 mod cli_logs;
 mod cli_server;
+mod cli_stack;
+mod cli_stats;
 mod doors;
 mod e2e_cuts;
 mod e2e_engine;

@@ -188,6 +188,10 @@ async fn the_administrators_file_is_private_and_comes_back() {
     assert_eq!(mode(&file), 0o600);
     for entry in fs::read_dir(plane.dir()).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_eq!(mode(&path), 0o700, "{}", path.display());
+            continue;
+        }
         assert_eq!(mode(&path), 0o600, "{}", path.display());
         let bytes = fs::read(&path).unwrap();
         if path != file {

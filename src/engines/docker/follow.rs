@@ -1,0 +1,226 @@
+//! Which containers' logs are meant, and notice when that may have changed.
+//!
+//! The engine's events say when: what has changed is then read from its list, so that an event that was missed, or is
+//! called otherwise by another engine, does no harm.
+
+use std::{collections::HashMap, time::Duration};
+
+use super::{
+    container::{Container, State},
+    engine::Engine,
+    error::{Error, Subject},
+    logs::LogRequest,
+    names::ContainerRef,
+    position::Position,
+    status::Watch,
+    stream::{Stream, StreamRequest},
+};
+
+/// `{"type":["container"],"event":[…]}`, as a query has it. Health checks, which run all the time, are left out.
+const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22create%22%2C%22start%22%2C%22restart%22%2C%22die%22%2C%22died%22%2C%22destroy%22%2C%22remove%22%2C%22rename%22%5D%7D";
+
+/// Which containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Those with these names, ids or beginnings of ids; each must be there.
+    Names(Vec<ContainerRef>),
+    /// Those with all of these labels; an empty value fits any. Without labels: all.
+    Labels(HashMap<String, String>),
+}
+
+/// Which logs, and which part of them.
+#[derive(Debug, Clone)]
+pub struct MergeRequest {
+    /// Whose.
+    pub selection: Selection,
+    /// Goes on with what comes, of containers that come, too.
+    pub follow: bool,
+    /// Only so many of the last stored lines of all.
+    pub tail: Option<u32>,
+    /// From this time on, in nanoseconds since the Unix epoch.
+    pub since: Option<i64>,
+    /// Before this time.
+    pub until: Option<i64>,
+    /// With standard output.
+    pub stdout: bool,
+    /// With standard error.
+    pub stderr: bool,
+    /// Places to go on from, by the first digits of the containers' ids.
+    pub places: Option<HashMap<String, Position>>,
+}
+
+impl MergeRequest {
+    /// The part of one container's log.
+    pub fn of(&self, container: ContainerRef, follow: bool) -> LogRequest {
+        LogRequest {
+            container,
+            follow,
+            tail: None,
+            since: self.since,
+            until: self.until,
+            stdout: self.stdout,
+            stderr: self.stderr,
+        }
+    }
+}
+
+/// The containers that are selected now.
+#[derive(Debug)]
+pub struct Selected {
+    /// Running or not.
+    pub containers: Vec<Container>,
+    /// A name that no container has.
+    pub missing: Option<ContainerRef>,
+}
+
+impl Engine {
+    /// The containers that are selected now, running or not.
+    pub async fn select(&self, selection: &Selection) -> Result<Selected, Error> {
+        match selection {
+            Selection::Labels(labels) => Ok(Selected {
+                containers: self.containers(true, labels).await?,
+                missing: None,
+            }),
+            Selection::Names(names) => {
+                let all = self.containers(true, &HashMap::new()).await?;
+                named(all, names)
+            }
+        }
+    }
+
+    /// Begins to notice changes of the engine's containers.
+    pub(super) async fn changes(&self) -> Result<Changes, Error> {
+        let request = StreamRequest {
+            method: "GET",
+            path: EVENTS,
+            body: "",
+            upgrade: false,
+            subject: Subject::Engine,
+            deadline: self.deadlines().call,
+        };
+        Ok(Changes {
+            stream: Stream::open(self.transport(), request).await?,
+            status: self.watch(),
+            engine: self.clone(),
+        })
+    }
+}
+
+/// As the engine resolves a name: the name, else the id or its beginning.
+fn named(all: Vec<Container>, names: &[ContainerRef]) -> Result<Selected, Error> {
+    let (mut chosen, mut missing) = (vec![false; all.len()], None);
+    for name in names {
+        let by_name = all.iter().position(|one| one.name == name.as_str());
+        let mut by_id = all
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| one.id.starts_with(name.as_str()))
+            .map(|(at, _)| at);
+        let found = match by_name {
+            Some(at) => Some(at),
+            None => match (by_id.next(), by_id.next()) {
+                (Some(_), Some(_)) => {
+                    return Err(Error::Ambiguous {
+                        container: name.to_string(),
+                    });
+                }
+                (one, _) => one,
+            },
+        };
+        match found.and_then(|at| chosen.get_mut(at)) {
+            Some(chosen) => *chosen = true,
+            None => missing = Some(name.clone()),
+        }
+    }
+    let mut chosen = chosen.into_iter();
+    let mut containers = all;
+    containers.retain(|_| chosen.next().unwrap_or_default());
+    Ok(Selected {
+        containers,
+        missing,
+    })
+}
+
+impl Container {
+    /// It may print.
+    pub fn runs(&self) -> bool {
+        matches!(
+            self.state,
+            State::Running | State::Paused | State::Restarting
+        )
+    }
+}
+
+/// Notices changes of the engine's containers. Dropping it ends the engine's work for it.
+#[derive(Debug)]
+pub(super) struct Changes {
+    engine: Engine,
+    stream: Stream,
+    status: Watch,
+}
+
+impl Changes {
+    /// Waits for a change; an error when the engine does not tell any more. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                biased;
+                bytes = self.stream.next() => return match bytes? {
+                    Some(_) => Ok(()),
+                    None => Err(self.engine.transport().broke("it ended its events")),
+                },
+                () = self.status.away() => {
+                    // One call in trouble is no proof; a hung engine, which tells nothing, is found out here.
+                    self.engine.transport().probe().await?;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn container(id: &str, name: &str) -> Container {
+        Container {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            image: String::new(),
+            image_id: String::new(),
+            state: State::Running,
+            status: String::new(),
+            created: None,
+            command: Vec::new(),
+            labels: HashMap::new(),
+            ports: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn names_go_before_ids_and_doubt_is_told() {
+        let all = || {
+            vec![
+                container("abc1", "web"),
+                container("abd2", "abc1"),
+                container("ffff", "db"),
+            ]
+        };
+        let select = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| name.parse().unwrap()).collect();
+            named(all(), &names).map(|selected| {
+                let ids = selected.containers.into_iter().map(|one| one.id);
+                (ids.collect::<Vec<_>>(), selected.missing)
+            })
+        };
+        assert_eq!(select(&["web", "db"]).unwrap().0, ["abc1", "ffff"]);
+        // Another container's name is this one's id.
+        assert_eq!(select(&["abc1"]).unwrap().0, ["abd2"]);
+        assert_eq!(select(&["abd", "abd2", "abd"]).unwrap().0, ["abd2"]);
+        assert!(matches!(select(&["ab"]), Err(Error::Ambiguous { .. })));
+        let (found, missing) = select(&["db", "nosuch"]).unwrap();
+        assert_eq!((found.len(), missing.unwrap().as_str()), (1, "nosuch"));
+    }
+}
