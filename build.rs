@@ -33,6 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     tonic_prost_build::configure()
         .bytes(".turbopanel.agent.v1")
+        // In one order, because what a repeat asks for is compared by its bytes.
+        .btree_map(".turbopanel.agent.v1.BuildImageOptions.args")
+        .btree_map(".turbopanel.agent.v1.BuildImageOptions.labels")
         // Written by hand, without what is secret.
         .skip_debug([
             ".turbopanel.agent.v1.UserPassword",

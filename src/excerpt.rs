@@ -30,6 +30,18 @@ pub fn excerpt(text: &str, most: usize) -> String {
     cut(text, most).chars().map(tame).collect()
 }
 
+/// The error and its sources, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

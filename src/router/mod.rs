@@ -43,7 +43,9 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     let (engine, draining) = (agent.engine(), agent.draining());
     let service = services::agent::AgentApi::new(agent.clone());
     serve!(agent_service_server, AgentServiceServer, service);
-    let service = services::container::ContainerApi::new(engine.clone()).ended_by(draining.clone());
+    let service = services::container::ContainerApi::new(engine.clone())
+        .ended_by(draining.clone())
+        .operating(agent.operations().clone());
     serve!(container_service_server, ContainerServiceServer, service);
     let service = services::command::CommandApi::new(agent.clone());
     serve!(command_service_server, CommandServiceServer, service);

@@ -61,6 +61,9 @@ pub fn docker(error: docker::Error) -> Status {
     tracing::debug!(error = %message, "a call to the container engine failed");
     let (code, reason, metadata): Told = match error {
         E::Image(error) => image(*error),
+        E::Archive(error) => image_archive(error),
+        E::Recreate(error) => recreate(error),
+        E::Ended => (Code::Cancelled, ErrorReason::Unspecified, Vec::new()),
         E::Unreachable { address, .. } | E::NoAnswer { address, .. } => (
             Code::Unavailable,
             ErrorReason::EngineUnreachable,
@@ -202,6 +205,41 @@ pub fn docker(error: docker::Error) -> Status {
     };
     let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
     status(code, reason, message, &metadata)
+}
+
+/// What a container that was not recreated becomes.
+fn recreate(error: docker::recreate::RecreateError) -> Told {
+    use docker::recreate::RecreateError as E;
+    match error {
+        E::Unhealthy { container, .. } => (
+            Code::FailedPrecondition,
+            ErrorReason::ContainerUnhealthy,
+            vec![("container", container)],
+        ),
+        E::NotRolledBack {
+            container,
+            old,
+            new,
+            ..
+        } => (
+            Code::Internal,
+            ErrorReason::RollbackFailed,
+            vec![("container", container), ("old", old), ("new", new)],
+        ),
+    }
+}
+
+/// What an archive that was not passed on becomes.
+fn image_archive(error: docker::image_archive::ArchiveError) -> Told {
+    use docker::image_archive::ArchiveError as E;
+    match error {
+        E::Refused { entry, rule } => (
+            Code::InvalidArgument,
+            ErrorReason::ArchiveRefused,
+            vec![("entry", entry), ("rule", rule.to_owned())],
+        ),
+        E::Io(_) => (Code::Cancelled, ErrorReason::UploadIncomplete, Vec::new()),
+    }
 }
 
 /// What an error about an image becomes.

@@ -65,6 +65,7 @@ impl Engine {
         let request = GetContainerRequest {
             container: name.to_owned(),
             include_environment_values: true,
+            ..GetContainerRequest::default()
         };
         let found = self.containers.get_container(request).await.unwrap();
         found.into_inner().container.unwrap()

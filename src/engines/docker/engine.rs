@@ -1,10 +1,11 @@
 //! The engine as the rest of the agent sees it.
 
 use std::{
+    collections::HashSet,
     fmt,
     path::PathBuf,
     sync::{
-        Arc, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -44,6 +45,8 @@ struct Inner {
     log_files: LogFiles,
     probing: AtomicBool,
     stop: CancellationToken,
+    /// Names of containers that are being recreated.
+    recreating: Mutex<HashSet<String>>,
 }
 
 impl Drop for Inner {
@@ -91,6 +94,7 @@ impl Engine {
                 log_files: LogFiles::below(root),
                 probing: AtomicBool::new(false),
                 stop: CancellationToken::new(),
+                recreating: Mutex::default(),
             }),
         }
     }
@@ -146,6 +150,11 @@ impl Engine {
 
     pub(super) fn transport(&self) -> &Arc<Transport> {
         &self.inner.transport
+    }
+
+    pub(super) fn recreating(&self) -> MutexGuard<'_, HashSet<String>> {
+        let names = self.inner.recreating.lock();
+        names.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn log_files(&self) -> &LogFiles {

@@ -2,12 +2,16 @@
 //! outside; the fields hold it whole.
 
 use super::{
+    image_archive::ArchiveError,
+    image_build::BuildCall,
     image_error::{self, ImageError},
     podman,
+    recreate::RecreateError,
     registry::RegistryCall,
     things::{Kind, Thing},
     version::ApiVersion,
 };
+pub(super) use crate::excerpt::chain;
 use crate::excerpt::{SENTENCE, VALUE, excerpt};
 
 /// An error of the container engine or on the way to it.
@@ -243,6 +247,15 @@ pub enum Error {
         /// What is spoken.
         api: ApiVersion,
     },
+    /// An archive was not passed on.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The caller asked to end what it had begun.
+    #[error("it was ended while it ran, and taken back")]
+    Ended,
+    /// A container was not recreated.
+    #[error(transparent)]
+    Recreate(#[from] RecreateError),
     /// About an image, or a registry.
     #[error(transparent)]
     Image(Box<ImageError>),
@@ -279,6 +292,8 @@ pub(super) enum Subject<'a> {
     Image(&'a str),
     /// Something that the engine does with a registry.
     Registry(&'a RegistryCall<'a>),
+    /// A build.
+    Build(&'a BuildCall),
     /// The engine as a whole.
     Engine,
 }
@@ -286,6 +301,9 @@ pub(super) enum Subject<'a> {
 impl Error {
     pub(super) fn from_status(status: u16, message: &str, subject: Subject<'_>) -> Self {
         if let Subject::Registry(call) = subject {
+            return call.failed(status, message);
+        }
+        if let Subject::Build(call) = subject {
             return call.failed(status, message);
         }
         let (status, message) = podman::translated(status, clean(message));
@@ -330,7 +348,7 @@ impl Error {
             },
             (_, 400) => Self::Rejected { message },
             (Subject::Container(_), 403) => Self::NotAllowed { message },
-            _ => Self::Failed { status, message },
+            _ => image_error::failed(status, message),
         }
     }
 
@@ -362,27 +380,13 @@ impl Error {
             cause: cause.into(),
         }
     }
-}
 
-impl Error {
     pub(super) fn no_answer(address: &str, cause: impl Into<String>) -> Self {
         Self::NoAnswer {
             address: address.to_owned(),
             cause: cause.into(),
         }
     }
-}
-
-/// The error and its sources, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// The engine's words, fit for one sentence: no control characters, not too long.

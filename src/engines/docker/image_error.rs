@@ -127,11 +127,16 @@ pub(super) fn refused(image: &str, status: u16, message: String) -> Error {
         404 => Error::ImageNotFound { image },
         409 => ImageError::InUse { image, message }.into(),
         400 => Error::Rejected { message },
-        _ => match full(&message) {
-            true => ImageError::NoSpace { message }.into(),
-            false => Error::Failed { status, message },
-        },
+        _ => failed(status, message),
     }
+}
+
+/// What the engine could not do, whatever it was.
+pub(super) fn failed(status: u16, message: String) -> Error {
+    if full(&message) {
+        return ImageError::NoSpace { message }.into();
+    }
+    Error::Failed { status, message }
 }
 
 /// What the engine meant by failing with a registry. A status of 0 came inside an answer.

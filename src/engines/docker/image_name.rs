@@ -57,6 +57,32 @@ impl ImageRef {
     }
 }
 
+/// A registry, as names of images begin with it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Registry(String);
+
+impl Registry {
+    /// As the engine's table of credentials has it.
+    pub(super) fn address(&self) -> &str {
+        match self.0.as_str() {
+            DEFAULT_REGISTRY => "https://index.docker.io/v1/",
+            other => other,
+        }
+    }
+}
+
+impl std::str::FromStr for Registry {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.len() <= 255 && is_registry(text) {
+            return Ok(Self(text.to_owned()));
+        }
+        let mend = "write it as names of images begin: a host with a dot or a port, for example registry.example:5000, or docker.io";
+        Err(NameError::new(text, "a registry", mend))
+    }
+}
+
 /// What an image is made for: "os/architecture[/variant]".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform(String);
@@ -134,6 +160,18 @@ mod tests {
             assert_eq!(parts.digest.is_some(), with_digest);
         }
         assert_eq!(digest.parse::<ImageRef>().unwrap().parts(), None);
+        for good in ["docker.io", "localhost", "a.example:5000"] {
+            good.parse::<Registry>().unwrap();
+        }
+        for wrong in [
+            "",
+            "a/b",
+            "https://a.example",
+            "user@a.example",
+            "a.example:0",
+        ] {
+            wrong.parse::<Registry>().unwrap_err();
+        }
         for wrong in ["", "linux/", "a/b/c/d", "linux/arm64&x=1", "../x"] {
             wrong.parse::<Platform>().unwrap_err();
         }

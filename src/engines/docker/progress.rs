@@ -13,6 +13,7 @@ use super::{
     engine::Engine,
     error::{Error, Subject},
     image_error::ImageError,
+    image_upload::Upload,
     stream::Stream,
 };
 
@@ -39,6 +40,18 @@ pub enum Step {
     },
     /// Something was printed.
     Output(Bytes),
+}
+
+impl Step {
+    /// Something about the work as a whole.
+    pub(super) fn said(status: &str) -> Self {
+        Self::Progress {
+            item: String::new(),
+            status: status.to_owned(),
+            current: 0,
+            total: 0,
+        }
+    }
 }
 
 /// Where steps are told.
@@ -161,10 +174,16 @@ fn too_long(line: &[u8]) -> Wrong {
     }
 }
 
+/// Where the messages come from.
+enum Source {
+    Stream(Stream),
+    Upload(Upload),
+}
+
 /// Work of the engine that is followed to its end. Dropping it closes the connection, which ends the work.
 pub(super) struct Followed<'a> {
     engine: &'a Engine,
-    stream: Stream,
+    stream: Source,
     lines: Lines,
     subject: Subject<'a>,
     limit: Duration,
@@ -178,6 +197,20 @@ impl<'a> Followed<'a> {
         subject: Subject<'a>,
         limit: Duration,
     ) -> Self {
+        Self::from(engine, Source::Stream(stream), subject, limit)
+    }
+
+    /// The same for what an archive was sent for.
+    pub(super) fn of_upload(
+        engine: &'a Engine,
+        upload: Upload,
+        subject: Subject<'a>,
+        limit: Duration,
+    ) -> Self {
+        Self::from(engine, Source::Upload(upload), subject, limit)
+    }
+
+    fn from(engine: &'a Engine, stream: Source, subject: Subject<'a>, limit: Duration) -> Self {
         Self {
             engine,
             stream,
@@ -203,7 +236,11 @@ impl<'a> Followed<'a> {
                 Ok(None) => {}
                 Err(wrong) => return Err(self.failed(wrong)),
             }
-            let read = self.engine.patiently(self.limit, self.stream.next());
+            let stream = match &mut self.stream {
+                Source::Stream(stream) => stream,
+                Source::Upload(upload) => &mut upload.stream,
+            };
+            let read = self.engine.patiently(self.limit, stream.next());
             match read.await? {
                 Some(bytes) => self.lines.push(&bytes),
                 None => self.ended = true,
@@ -212,6 +249,9 @@ impl<'a> Followed<'a> {
     }
 
     fn failed(&self, wrong: Wrong) -> Error {
+        if let (Subject::Build(call), true) = (self.subject, wrong.code.is_some()) {
+            return call.step_failed(wrong);
+        }
         Error::from_status(0, &wrong.message, self.subject)
     }
 }

@@ -174,6 +174,11 @@ impl Stream {
         Self::over(transport, Connection::Whole(socket))
     }
 
+    /// The answer to a request that somebody else sends.
+    pub(super) fn answer(transport: &Arc<Transport>, reader: Reader) -> Self {
+        Self::over(transport, Connection::Half(reader))
+    }
+
     fn over(transport: &Arc<Transport>, connection: Connection) -> Self {
         Self {
             connection,

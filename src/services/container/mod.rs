@@ -7,16 +7,22 @@ mod create;
 mod create_host;
 mod look;
 mod page;
+mod recreate;
 mod resources;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{engine::TOLD, error, labels, named, unused};
+use super::{
+    engine::TOLD,
+    error, labels, named,
+    operation::{self, OperationEvents},
+    unused,
+};
 use crate::{
     engines::docker::{
         Engine, Signal,
@@ -24,6 +30,7 @@ use crate::{
         containers::Change,
         names::{ContainerName, ContainerRef},
     },
+    operations::Operations,
     proto::{container_service_server::ContainerService, *},
 };
 
@@ -40,6 +47,7 @@ pub struct ContainerApi {
     engine: Engine,
     draining: CancellationToken,
     copies: Arc<Semaphore>,
+    operations: Operations,
 }
 
 impl ContainerApi {
@@ -49,7 +57,13 @@ impl ContainerApi {
             engine,
             draining: CancellationToken::new(),
             copies: Arc::new(Semaphore::new(COPIES)),
+            operations: Operations::open(None, TaskTracker::new(), CancellationToken::new()),
         }
+    }
+
+    /// What it begins is among these.
+    pub fn operating(self, operations: Operations) -> Self {
+        Self { operations, ..self }
     }
 
     /// What only waits or streams ends when this is cancelled, with what says so.
@@ -60,6 +74,17 @@ impl ContainerApi {
 
 #[tonic::async_trait]
 impl ContainerService for ContainerApi {
+    type RecreateContainerStream = OperationEvents;
+
+    async fn recreate_container(
+        &self,
+        request: Request<RecreateContainerRequest>,
+    ) -> Result<Response<OperationEvents>, Status> {
+        let (engine, operations) = (&self.engine, &self.operations);
+        let begun = recreate::begin(engine, operations, &self.draining, request.into_inner());
+        Ok(operation::events(begun?))
+    }
+
     async fn list_containers(
         &self,
         request: Request<ListContainersRequest>,

@@ -1,6 +1,7 @@
 //! `ImageService`: images of the engine, and what it does with registries.
 
 mod convert;
+mod upload;
 pub(super) mod work;
 
 use std::pin::Pin;
@@ -8,7 +9,7 @@ use std::pin::Pin;
 use futures_util::{Stream, stream};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
     error::{self, invalid, status},
@@ -25,11 +26,11 @@ use crate::{
     },
     operations::Begin,
     proto::{
-        ErrorReason, GetImageHistoryRequest, GetImageHistoryResponse, GetImageRequest,
-        GetImageResponse, ListImagesRequest, ListImagesResponse, OperationResult,
-        PruneImagesRequest, PruneImagesResponse, PullImageRequest, PushImageRequest,
-        RemoveImageRequest, RemoveImageResponse, SaveImageRequest, SaveImageResponse,
-        TagImageRequest, TagImageResponse, image_service_server::ImageService,
+        BuildImageRequest, ErrorReason, GetImageHistoryRequest, GetImageHistoryResponse,
+        GetImageRequest, GetImageResponse, ListImagesRequest, ListImagesResponse, LoadImageRequest,
+        OperationResult, PruneImagesRequest, PruneImagesResponse, PullImageRequest,
+        PushImageRequest, RemoveImageRequest, RemoveImageResponse, SaveImageRequest,
+        SaveImageResponse, TagImageRequest, TagImageResponse, image_service_server::ImageService,
     },
 };
 
@@ -197,6 +198,26 @@ impl ImageService for ImageApi {
         Ok(operation::events(watch?))
     }
 
+    type LoadImageStream = OperationEvents;
+
+    async fn load_image(
+        &self,
+        request: Request<Streaming<LoadImageRequest>>,
+    ) -> Result<Response<OperationEvents>, Status> {
+        let watch = upload::load(&self.agent, request.into_inner()).await?;
+        Ok(operation::events(watch))
+    }
+
+    type BuildImageStream = OperationEvents;
+
+    async fn build_image(
+        &self,
+        request: Request<Streaming<BuildImageRequest>>,
+    ) -> Result<Response<OperationEvents>, Status> {
+        let watch = upload::build(&self.agent, request.into_inner()).await?;
+        Ok(operation::events(watch))
+    }
+
     async fn tag_image(
         &self,
         request: Request<TagImageRequest>,
@@ -233,7 +254,8 @@ impl ImageService for ImageApi {
     ) -> Result<Response<PruneImagesResponse>, Status> {
         let request = request.into_inner();
         let filter = unused::filter(request.filter, true)?;
-        let pruned = self.agent.engine().prune_images(&filter, request.all).await;
+        let engine = self.agent.engine();
+        let pruned = engine.prune_images(&filter, request.all).await;
         let mut pruned = pruned.map_err(error::docker)?;
         let all = pruned.untagged.len() + pruned.deleted.len();
         pruned.untagged.truncate(MOST_UNTAGGED);

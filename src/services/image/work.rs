@@ -46,6 +46,15 @@ pub(in crate::services) fn credentials(
 
 /// Parses the field `quiet_limit`.
 pub(in crate::services) fn quiet_limit(
+    given: Option<prost_types::Duration>,
+    default: Duration,
+) -> Result<Duration, Status> {
+    limit("quiet_limit", given, default)
+}
+
+/// Parses a limit.
+pub(in crate::services) fn limit(
+    field: &str,
     limit: Option<prost_types::Duration>,
     default: Duration,
 ) -> Result<Duration, Status> {
@@ -57,7 +66,7 @@ pub(in crate::services) fn quiet_limit(
     let parsed = Duration::try_from(limit).ok();
     parsed
         .filter(|limit| allowed.contains(limit))
-        .ok_or_else(|| invalid("quiet_limit", &given, "give 1 s to 24 h"))
+        .ok_or_else(|| invalid(field, &given, "give 1 s to 24 h"))
 }
 
 /// Tells a step to an operation's watchers.

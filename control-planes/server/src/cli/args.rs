@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
-    copy, events, lifecycle,
+    copy, events,
+    image_args::{Images, Pull, Recreate},
+    lifecycle,
     moment::{self, Moment},
     networks,
     stack::args::StackAction,
@@ -122,6 +124,12 @@ pub(crate) enum Command {
     Volumes(volumes::Volumes),
     /// Prints what happens in an agent's container engine.
     Events(events::Events),
+    /// Lists the images on an agent's host.
+    Images(Images),
+    /// Pulls an image onto an agent's host.
+    Pull(Pull),
+    /// Pulls a container's image and puts a new container in its place, or the old one back when the new one is not healthy.
+    Recreate(Recreate),
     /// Lists stacks (compose projects), checks their files, brings them up and takes them down.
     Stack {
         #[command(subcommand)]

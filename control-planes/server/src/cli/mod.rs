@@ -17,6 +17,8 @@ mod events;
 mod exec;
 mod failure;
 mod figures;
+mod image_args;
+mod images;
 mod interrupt;
 mod lifecycle;
 mod lines;
@@ -126,6 +128,9 @@ async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8
         Command::Networks(args) => networks::list(connection, &args.agent, json).await,
         Command::Volumes(args) => volumes::list(connection, args, json).await,
         Command::Events(args) => events::stream(connection, args, json).await,
+        Command::Images(args) => images::list(connection, args, json).await,
+        Command::Pull(args) => images::pull(connection, args, json).await,
+        Command::Recreate(args) => images::recreate(connection, args, json).await,
         Command::Stack { action } => stack::run(connection, action, json).await,
         Command::Operations { action } => operations::run(connection, action, json).await,
         Command::Token { action } => match action {

@@ -15,6 +15,7 @@ mod binary;
 mod cli_commands;
 mod cli_containers;
 mod cli_exec;
+mod cli_images;
 mod cli_logs;
 mod cli_server;
 mod cli_stack;
