@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
-    moment::{self, Moment},
+    moment,
+    selectors::{Lines, Selectors},
     text,
 };
 
@@ -85,8 +86,10 @@ pub(crate) enum Command {
         #[arg(long, short)]
         all: bool,
     },
-    /// Prints what a container has printed, byte for byte.
+    /// Prints what containers have printed, byte for byte.
     Logs(Logs),
+    /// Finds lines in the logs of containers, and prints them with their times.
+    Search(Search),
     /// Runs a command on an agent's host or in one of its containers.
     Exec(Exec),
     /// Lists, watches or cancels work that outlives whoever began it: pulls, builds, stacks.
@@ -214,32 +217,61 @@ pub(crate) enum TokenAction {
 #[command(after_help = "Examples:
   turbopanel logs local/web -f --tail 100
   turbopanel logs web-2/db --since 10m --timestamps
-  turbopanel logs web-2/db --since 2026-11-24T08:00:00Z --until 2026-11-24T09:00:00Z")]
+  turbopanel logs web-2 --project shop -f --level warn
+  turbopanel logs web-2 --label tier=front --grep ' 5[0-9][0-9] ' --exclude /health
+  turbopanel logs web-2 --all --since 2026-11-24T08:00:00Z --until 2026-11-24T09:00:00Z")]
 pub(crate) struct Logs {
-    /// The agent and its container.
-    #[arg(value_name = "AGENT/CONTAINER", value_parser = text::container)]
-    pub(crate) container: text::Container,
-    /// Goes on with what comes, over cuts and restarts, until the container ends.
+    /// The agent and its container, or the agent alone with a selector.
+    #[arg(value_name = "AGENT[/CONTAINER]", value_parser = text::place)]
+    pub(crate) place: text::Place,
+    #[command(flatten)]
+    pub(crate) selectors: Selectors,
+    /// Goes on with what comes, over cuts and restarts: of one container until it ends, of several until it is stopped.
     #[arg(long, short)]
     pub(crate) follow: bool,
-    /// Only so many of the last lines.
+    /// Only so many of the last lines, of all containers together.
     #[arg(long, short = 'n', value_name = "LINES")]
     pub(crate) tail: Option<u32>,
-    /// Only from this time on: an age as 10m, 1h30m, 2d, or a time as 2026-11-24T08:00:00Z.
-    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
-    pub(crate) since: Option<Moment>,
-    /// Only before this time.
-    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
-    pub(crate) until: Option<Moment>,
     /// Puts the time before each line.
     #[arg(long, short)]
     pub(crate) timestamps: bool,
-    /// Only standard output, unless --stderr is given too.
+    /// Only lines in which this regular expression is found; can be repeated, then one of them.
+    #[arg(long, short, value_name = "RE")]
+    pub(crate) grep: Vec<String>,
+    #[command(flatten)]
+    pub(crate) lines: Lines,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  turbopanel search web-2/db 'deadlock detected' -C 3
+  turbopanel search web-2 --project shop 'order 4711' --since 2d
+  turbopanel search web-2 --all '(?i)out of memory' --limit 1000 --json")]
+pub(crate) struct Search {
+    /// The agent and its container, or the agent alone with a selector.
+    #[arg(value_name = "AGENT[/CONTAINER]", value_parser = text::place)]
+    pub(crate) place: text::Place,
+    /// A regular expression in the syntax of Rust's crate regex.
+    pub(crate) pattern: String,
+    #[command(flatten)]
+    pub(crate) selectors: Selectors,
+    /// So many lines before and after each line that is found.
+    #[arg(long, short = 'C', value_name = "LINES")]
+    pub(crate) context: Option<u32>,
+    /// So many lines before.
+    #[arg(long, short = 'B', value_name = "LINES")]
+    pub(crate) before: Option<u32>,
+    /// So many lines after.
+    #[arg(long, short = 'A', value_name = "LINES")]
+    pub(crate) after: Option<u32>,
+    /// So many lines are found at most, 10000 in all.
+    #[arg(long, value_name = "LINES", default_value_t = 100)]
+    pub(crate) limit: u32,
+    /// The oldest ones instead of the newest.
     #[arg(long)]
-    pub(crate) stdout: bool,
-    /// Only standard error, unless --stdout is given too.
-    #[arg(long)]
-    pub(crate) stderr: bool,
+    pub(crate) oldest: bool,
+    #[command(flatten)]
+    pub(crate) lines: Lines,
 }
 
 #[derive(Debug, clap::Args)]
@@ -308,7 +340,10 @@ mod tests {
             "turbopanel exec local",
             "turbopanel exec local --",
             "turbopanel exec local -e NOVALUE -- ls",
-            "turbopanel logs local",
+            "turbopanel logs",
+            "turbopanel logs local --all --project x",
+            "turbopanel logs local/web --level loud",
+            "turbopanel search local/web",
             "turbopanel logs local/a/b",
             "turbopanel logs local/web --since yesterday",
             "turbopanel serve --listen nowhere",

@@ -24,6 +24,8 @@ mod output;
 mod progress;
 mod ps;
 mod screen;
+mod search;
+mod selectors;
 mod serve;
 mod status;
 mod stdin;
@@ -105,6 +107,7 @@ async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8
         Command::Status { agent } => status::show(connection, &agent, json).await,
         Command::Ps { agent, all } => ps::list(connection, agent, all, json).await,
         Command::Logs(args) => logs::stream(connection, args, json).await,
+        Command::Search(args) => search::run(connection, args, json).await,
         Command::Exec(args) => exec::run(connection, args, json).await,
         Command::Operations { action } => operations::run(connection, action, json).await,
         Command::Token { action } => match action {

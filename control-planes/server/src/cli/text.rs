@@ -9,13 +9,6 @@ pub(crate) struct Place {
     pub(crate) container: Option<String>,
 }
 
-/// `AGENT/CONTAINER`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Container {
-    pub(crate) agent: String,
-    pub(crate) name: String,
-}
-
 /// Parses `AGENT[/CONTAINER]`.
 pub(crate) fn place(text: &str) -> Result<Place, String> {
     let (agent, container) = match text.split_once('/') {
@@ -29,18 +22,6 @@ pub(crate) fn place(text: &str) -> Result<Place, String> {
     Ok(Place {
         agent: agent.to_owned(),
         container: container.map(str::to_owned),
-    })
-}
-
-/// Parses `AGENT/CONTAINER`.
-pub(crate) fn container(text: &str) -> Result<Container, String> {
-    let place = place(text)?;
-    let name = place
-        .container
-        .ok_or_else(|| format!("write AGENT/CONTAINER, for example {}/web", place.agent))?;
-    Ok(Container {
-        agent: place.agent,
-        name,
     })
 }
 
@@ -99,12 +80,14 @@ mod tests {
     #[test]
     fn places_are_an_agent_and_perhaps_a_container() {
         assert_eq!(place("local").unwrap().container, None);
-        let web = container("local/web").unwrap();
-        assert_eq!((web.agent.as_str(), web.name.as_str()), ("local", "web"));
+        let web = place("local/web").unwrap();
+        assert_eq!(
+            (web.agent.as_str(), web.container.as_deref()),
+            ("local", Some("web"))
+        );
         for wrong in ["", "/", "local/", "/web", "a/b/c", "a?b/c", "a#b", "../x"] {
             assert!(place(wrong).is_err(), "{wrong}");
         }
-        assert!(container("local").is_err());
     }
 
     #[test]

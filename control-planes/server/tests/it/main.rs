@@ -15,6 +15,7 @@ mod binary;
 mod cli_commands;
 mod cli_exec;
 mod cli_logs;
+mod cli_search;
 mod cli_server;
 mod doors;
 mod e2e_cuts;
