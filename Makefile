@@ -45,7 +45,9 @@ contract: ## Take the contract in proto/ as released: from then on it may only g
 
 test: check ## The gate, every test, the demo, the README's examples and the image.
 	@scripts/engine.sh image
+	@scripts/registry.sh ensure
 	@scripts/grpcurl.sh >/dev/null
+	@scripts/compose.sh >/dev/null
 	cargo test --workspace --locked --no-fail-fast
 	@$(MAKE) --no-print-directory demo
 	@$(MAKE) --no-print-directory examples

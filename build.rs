@@ -33,6 +33,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     tonic_prost_build::configure()
         .bytes(".turbopanel.agent.v1")
+        // Written by hand, without what is secret.
+        .skip_debug([
+            ".turbopanel.agent.v1.UserPassword",
+            ".turbopanel.agent.v1.RegistryCredentials",
+        ])
         .extern_path(".turbopanel.tunnel.v1", "::turbopanel_tunnel::proto")
         .build_transport(false)
         .compile_fds(compiler.file_descriptor_set())?;

@@ -11,6 +11,7 @@ use crate::{
     engines::{
         docker::{Engine, EngineAddress},
         host,
+        stacks::{Stacks, plugin::Finder},
     },
     operations::Operations,
     proto,
@@ -30,6 +31,7 @@ struct Inner {
     engine: Engine,
     connection: watch::Sender<Connection>,
     operations: Operations,
+    stacks: Stacks,
     tasks: TaskTracker,
     stop: CancellationToken,
     draining: CancellationToken,
@@ -46,15 +48,18 @@ impl Agent {
         state_dir: Option<PathBuf>,
     ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let engine = Engine::new(engine);
+        let stacks = Stacks::new(engine.clone(), Finder::default(), state_dir.as_deref());
         Self {
             inner: Arc::new(Inner {
                 name,
                 mode,
                 instance: Instance::random(),
                 started: Instant::now(),
-                engine: Engine::new(engine),
+                engine,
                 connection: watch::Sender::new(connection),
                 operations: Operations::open(state_dir, tasks.clone(), stop.clone()),
+                stacks,
                 tasks,
                 draining: stop.child_token(),
                 stop,
@@ -109,6 +114,11 @@ impl Agent {
         &self.inner.operations
     }
 
+    /// Its stacks.
+    pub fn stacks(&self) -> &Stacks {
+        &self.inner.stacks
+    }
+
     /// Where its tasks run, so that a stop can wait for them.
     pub fn tasks(&self) -> &TaskTracker {
         &self.inner.tasks
@@ -126,9 +136,24 @@ impl Agent {
 
     /// What it can do on this host.
     pub fn capabilities(&self) -> Vec<String> {
-        let mut able = vec!["containers", "logs", "operations", "commands.container"];
+        let mut able = vec![
+            "containers",
+            "logs",
+            "operations",
+            "images",
+            "networks",
+            "volumes",
+            "engine",
+            "commands.container",
+        ];
         if host::has_programs() {
             able.push("commands.host");
+        }
+        if self.inner.stacks.is_available() {
+            able.push("stacks");
+        }
+        if self.inner.stacks.is_available() {
+            able.push("stacks");
         }
         able.into_iter().map(str::to_owned).collect()
     }

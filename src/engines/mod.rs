@@ -1,5 +1,6 @@
-//! What does the work: Docker, processes, the host. No gRPC type is named in here.
+//! What does the work: Docker, stacks, processes, the host. No gRPC type is named in here.
 
 pub mod docker;
 pub mod host;
 pub mod process;
+pub mod stacks;

@@ -12,19 +12,7 @@ mod unimplemented;
 use tonic::{server::NamedService, service::Routes};
 use tonic_health::ServingStatus;
 
-use crate::{
-    agent::Agent,
-    proto::{
-        self, agent_service_server::AgentServiceServer,
-        command_service_server::CommandServiceServer,
-        container_service_server::ContainerServiceServer, log_service_server::LogServiceServer,
-        operation_service_server::OperationServiceServer,
-    },
-    services::{
-        agent::AgentApi, command::CommandApi, container::ContainerApi, log::LogApi,
-        operation::OperationApi,
-    },
-};
+use crate::{agent::Agent, proto, services};
 pub use auth::Auth;
 pub use deadline::Deadline;
 
@@ -38,8 +26,8 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     // The empty name is the agent as a whole.
     let mut served = vec![""];
     macro_rules! serve {
-        ($server:ident, $service:expr) => {
-            let server = $server::new($service)
+        ($module:ident, $server:ident, $service:expr) => {
+            let server = proto::$module::$server::new($service)
                 .max_decoding_message_size(MAX_MESSAGE)
                 .max_encoding_message_size(MAX_MESSAGE);
             served.push(name(&server));
@@ -49,20 +37,28 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
             routes = routes.add_service(server);
         };
     }
-    serve!(AgentServiceServer, AgentApi::new(agent.clone()));
-    serve!(
-        ContainerServiceServer,
-        ContainerApi::new(agent.engine().clone())
-    );
-    serve!(CommandServiceServer, CommandApi::new(agent.clone()));
-    serve!(
-        LogServiceServer,
-        LogApi::new(agent.engine().clone()).ended_by(agent.draining().clone())
-    );
-    serve!(
-        OperationServiceServer,
-        OperationApi::new(agent.operations().clone())
-    );
+    let (engine, draining) = (agent.engine(), agent.draining());
+    let service = services::agent::AgentApi::new(agent.clone());
+    serve!(agent_service_server, AgentServiceServer, service);
+    let service = services::container::ContainerApi::new(engine.clone());
+    serve!(container_service_server, ContainerServiceServer, service);
+    let service = services::command::CommandApi::new(agent.clone());
+    serve!(command_service_server, CommandServiceServer, service);
+    let service = services::log::LogApi::new(engine.clone()).ended_by(draining.clone());
+    serve!(log_service_server, LogServiceServer, service);
+    let service = services::operation::OperationApi::new(agent.operations().clone());
+    serve!(operation_service_server, OperationServiceServer, service);
+    let service = services::network::NetworkApi::new(engine.clone());
+    serve!(network_service_server, NetworkServiceServer, service);
+    let service = services::volume::VolumeApi::new(engine.clone());
+    serve!(volume_service_server, VolumeServiceServer, service);
+    let service = services::engine::EngineApi::new(engine.clone()).ended_by(draining.clone());
+    serve!(engine_service_server, EngineServiceServer, service);
+    let service = services::image::ImageApi::new(agent.clone());
+    serve!(image_service_server, ImageServiceServer, service);
+    let service =
+        services::stack::StackApi::new(agent.stacks().clone(), agent.operations().clone());
+    serve!(stack_service_server, StackServiceServer, service);
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()

@@ -9,7 +9,11 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    engines::{docker, process},
+    engines::{
+        docker::{self, things::Kind},
+        process,
+        stacks::{StackError, compose::RunError, names::StackName},
+    },
     excerpt::{VALUE, cut, excerpt},
     proto::ErrorReason,
 };
@@ -19,6 +23,9 @@ pub const DOMAIN: &str = "turbopanel.dev";
 
 /// A message's bytes, at most. In a header each may take three, and it stands in the details once more.
 const MAX_MESSAGE: usize = 2048;
+
+/// Code, reason and variables.
+type Told = (Code, ErrorReason, Vec<(&'static str, String)>);
 
 /// Builds a status: a short, safe sentence for people, the reason and its variables for programs. It fits
 /// into the headers of an answer, whatever came from outside.
@@ -52,7 +59,8 @@ pub fn docker(error: docker::Error) -> Status {
     use docker::Error as E;
     let message = error.to_string();
     tracing::debug!(error = %message, "a call to the container engine failed");
-    let (code, reason, metadata): (_, _, Vec<(&str, String)>) = match error {
+    let (code, reason, metadata): Told = match error {
+        E::Image(error) => image(*error),
         E::Unreachable { address, .. } | E::NoAnswer { address, .. } => (
             Code::Unavailable,
             ErrorReason::EngineUnreachable,
@@ -149,6 +157,37 @@ pub fn docker(error: docker::Error) -> Status {
             ErrorReason::OsAccessDenied,
             vec![("container", container)],
         ),
+        E::NotThere { kind, name } => (
+            Code::NotFound,
+            match kind {
+                Kind::Network => ErrorReason::NetworkNotFound,
+                Kind::Volume => ErrorReason::VolumeNotFound,
+            },
+            vec![(kind.as_str(), name)],
+        ),
+        E::Taken { kind, name } => (
+            Code::AlreadyExists,
+            ErrorReason::NameInUse,
+            vec![(kind.as_str(), name)],
+        ),
+        E::InUse { kind, name, .. } => (
+            Code::FailedPrecondition,
+            ErrorReason::ResourceInUse,
+            vec![(kind.as_str(), name)],
+        ),
+        E::NotAllowed { .. } => (
+            Code::FailedPrecondition,
+            ErrorReason::EngineFailed,
+            vec![("engine_status", "403".to_owned())],
+        ),
+        E::TooOld { needs, api, .. } => (
+            Code::Unimplemented,
+            ErrorReason::EngineTooOld,
+            vec![
+                ("needs_api_version", needs.to_string()),
+                ("api_version", api.to_string()),
+            ],
+        ),
         E::Failed { status, .. } => (
             Code::Internal,
             ErrorReason::EngineFailed,
@@ -158,6 +197,66 @@ pub fn docker(error: docker::Error) -> Status {
     };
     let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
     status(code, reason, message, &metadata)
+}
+
+/// What an error about an image becomes.
+fn image(error: docker::image_error::ImageError) -> Told {
+    use docker::image_error::ImageError as E;
+    let at = |registry, image| vec![("registry", registry), ("image", image)];
+    match error {
+        E::NotInRegistry {
+            registry, image, ..
+        } => (
+            Code::NotFound,
+            ErrorReason::ImageNotFound,
+            at(registry, image),
+        ),
+        E::Denied {
+            registry, image, ..
+        } => (
+            Code::PermissionDenied,
+            ErrorReason::RegistryDenied,
+            at(registry, image),
+        ),
+        E::Unreachable {
+            registry, image, ..
+        } => (
+            Code::Unavailable,
+            ErrorReason::RegistryUnreachable,
+            at(registry, image),
+        ),
+        E::Broken {
+            registry, image, ..
+        } => (
+            Code::Internal,
+            ErrorReason::RegistryFailed,
+            at(registry, image),
+        ),
+        E::NoSpace { .. } => (Code::ResourceExhausted, ErrorReason::NoSpace, Vec::new()),
+        E::InUse { image, .. } => (
+            Code::FailedPrecondition,
+            ErrorReason::ImageInUse,
+            vec![("image", image)],
+        ),
+        E::Quiet { limit } => (
+            Code::DeadlineExceeded,
+            ErrorReason::EngineQuiet,
+            vec![("quiet_limit", format!("{} s", limit.as_secs()))],
+        ),
+        E::BuildFailed { exit_code, .. } => (
+            Code::FailedPrecondition,
+            ErrorReason::BuildFailed,
+            exit_code
+                .map(|code| ("exit_code", code.to_string()))
+                .into_iter()
+                .collect(),
+        ),
+        E::OutcomeUnknown { image } => (
+            Code::Unknown,
+            ErrorReason::OutcomeUnknown,
+            vec![("image", image)],
+        ),
+    }
 }
 
 /// The status of a process that was not started.
@@ -186,6 +285,45 @@ pub fn process(error: process::ProcessError) -> Status {
         }
     };
     status(code, reason, message, metadata)
+}
+
+/// The status of an error with a stack.
+pub fn stack(name: &StackName, error: StackError) -> Status {
+    use StackError as E;
+    let message = error.to_string();
+    let mut metadata = vec![("stack", name.to_string())];
+    let (code, reason) = match error {
+        E::Engine(error) => return docker(error),
+        E::Run(RunError::Start(error)) => return process(error),
+        E::Run(RunError::Lost(error)) => return io(error),
+        E::Cancelled | E::Run(RunError::Cancelled) => return Status::cancelled(message),
+        E::Unavailable(_) => (Code::FailedPrecondition, ErrorReason::StacksUnavailable),
+        E::NotFound(_) => (Code::NotFound, ErrorReason::StackNotFound),
+        E::FilesMissing { .. } => (Code::FailedPrecondition, ErrorReason::StackFilesMissing),
+        E::Mistake(mistake) => {
+            if !mistake.file.is_empty() {
+                metadata.push(("file", mistake.file));
+            }
+            if mistake.line > 0 {
+                metadata.push(("line", mistake.line.to_string()));
+            }
+            (Code::InvalidArgument, ErrorReason::StackFileInvalid)
+        }
+        E::NotWritable { path, .. } => {
+            metadata = vec![("path", path.display().to_string())];
+            (Code::FailedPrecondition, ErrorReason::StateNotWritable)
+        }
+        E::Run(RunError::Failed { message, code }) => {
+            if let Some(service) = message.strip_prefix("no such service: ") {
+                let mend = "the stack has no such service: ValidateStack lists those that it has";
+                return invalid("services", service, mend);
+            }
+            metadata.push(("exit_code", code.to_string()));
+            (Code::FailedPrecondition, ErrorReason::StackFailed)
+        }
+    };
+    let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    status(code, reason, message, &metadata)
 }
 
 /// The status of an error of the operating system while a command runs.

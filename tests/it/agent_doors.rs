@@ -109,9 +109,8 @@ async fn a1_without_the_token_nothing_answers_but_liveness() {
         .flat_map(|path| [(path, None), (path, Some("wrong"))]);
     let close = ["", &TOKEN[1..], &longer].map(|wrong| (&get_status, Some(wrong)));
     let asked: Vec<_> = asked.chain(close).collect();
-    assert!(asked.len() < 64, "more than the agent lets wait");
     let agent = &agent;
-    let asking = asked.iter().map(|(path, wrong)| async move {
+    let ask = async |(path, wrong): &(&String, Option<&str>)| {
         let answer = call(agent, *wrong, path).await;
         assert_eq!(code(&answer), Code::Unauthenticated, "{path}: {answer:?}");
         let details = answer.unwrap_err().get_error_details();
@@ -120,8 +119,11 @@ async fn a1_without_the_token_nothing_answers_but_liveness() {
             (info.reason.as_str(), info.domain.as_str()),
             ("TOKEN_REQUIRED", "turbopanel.dev")
         );
-    });
-    futures_util::future::join_all(asking).await;
+    };
+    // The agent lets so many wait.
+    for some in asked.chunks(60) {
+        futures_util::future::join_all(some.iter().map(ask)).await;
+    }
     // The right one lets in whoever failed before.
     let answer = call(agent, Some(TOKEN), &get_status).await;
     assert_eq!(code(&answer), Code::Ok, "{answer:?}");

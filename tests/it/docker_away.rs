@@ -42,7 +42,7 @@ async fn list(engine: &Engine) -> Result<usize, Status> {
     Ok(answer.into_inner().containers.len())
 }
 
-fn assert_unreachable(status: &Status) {
+pub fn assert_unreachable(status: &Status) {
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert_eq!(reason(status), "ENGINE_UNREACHABLE", "{status:?}");
 }

@@ -4,6 +4,7 @@ use futures_util::StreamExt;
 use turbopanel_agent::{proto::stream_logs_response::Event, services::log::LogApi};
 
 use crate::{
+    docker_logfile_support::api_engine,
     docker_logs::{all, ended, of, open},
     docker_support::engine,
 };
@@ -83,9 +84,13 @@ fn resident() -> usize {
 #[tokio::test]
 async fn a_line_without_end_costs_no_memory() {
     let container = ended(&[], "head -c 100000000 /dev/zero | tr '\\0' a");
-    let mut events = open(&LogApi::new(engine()), of(&container.name))
-        .await
-        .unwrap();
+    for engine in [engine(), api_engine()] {
+        costs_no_memory(LogApi::new(engine), &container.name).await;
+    }
+}
+
+async fn costs_no_memory(api: LogApi, container: &str) {
+    let mut events = open(&api, of(container)).await.unwrap();
     let before = resident();
     let (mut bytes, mut most) = (0, 0);
     while let Some(event) = events.next().await {

@@ -11,8 +11,9 @@ use turbopanel_agent::{
 };
 
 use crate::{
+    docker_logfile_support::api_engine,
     docker_logs::{ended, of, open},
-    docker_support::{TestContainer, alone, docker, engine},
+    docker_support::{TestContainer, alone, docker},
 };
 
 /// Clocks that this process has: one for each stream that is read by it.
@@ -48,7 +49,7 @@ async fn a_busy_follow_loses_nothing_when_it_turns_quiet() {
         follow: true,
         ..of(&container.name)
     };
-    let mut events = open(&LogApi::new(engine()), request).await.unwrap();
+    let mut events = open(&LogApi::new(api_engine()), request).await.unwrap();
     let (mut lines, mut rounds, mut clocked) = (Vec::new(), 0, 0);
     // On a machine with little time the reader finds much at once, and needs no clock: what holds then is all
     // but that the clock was there.
@@ -103,7 +104,7 @@ async fn a_busy_log_needs_no_further_descriptor() {
         stdout: true,
         stderr: true,
     };
-    let mut logs = engine().logs(request).await.unwrap();
+    let mut logs = api_engine().logs(request).await.unwrap();
     // The lowest number that is free is the first one above the new limit.
     let free = std::os::fd::AsRawFd::as_raw_fd(&std::fs::File::open("/dev/null").unwrap());
     let before = getrlimit(Resource::Nofile);

@@ -3,13 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tonic::Code;
-use turbopanel_agent::{
-    engines::docker::{Engine, EngineAddress},
-    services::log::LogApi,
-};
+use turbopanel_agent::{engines::docker::EngineAddress, services::log::LogApi};
 
 use crate::{
     docker_containers::reason,
+    docker_logfile_support::api_engine_at,
     docker_logs::{all, ended, of, open},
     docker_relay::{ENGINE, Relay, Treatment},
     docker_support::docker,
@@ -55,7 +53,7 @@ async fn a_log_is_of_the_container_that_was_looked_at() {
         }
         Treatment::Pass
     });
-    let engine = Engine::new(EngineAddress::Unix(path));
+    let engine = api_engine_at(EngineAddress::Unix(path));
     let gone = open(&LogApi::new(engine), of(&container.name)).await;
     let gone = gone.err().unwrap();
     assert_eq!(gone.code(), Code::NotFound, "{gone:?}");

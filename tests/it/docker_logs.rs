@@ -18,6 +18,7 @@ use turbopanel_agent::{
 
 use crate::{
     docker_containers::reason,
+    docker_logfile_support::api_engine_at,
     docker_relay::{ENGINE, Relay},
     docker_support::{TestContainer, docker, engine, eventually},
 };
@@ -250,7 +251,7 @@ async fn a_caller_that_stops_stops_the_engine_and_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("relay.sock");
     let relay = Relay::start(&path, ENGINE);
-    let engine = Engine::new(EngineAddress::Unix(path));
+    let engine = api_engine_at(EngineAddress::Unix(path));
     let mut events = open(&LogApi::new(engine), of(&container.name))
         .await
         .unwrap();

@@ -18,7 +18,7 @@ use crate::{
     docker_support::IMAGE,
 };
 
-const HOSTILE: &[&str] = &[
+pub const HOSTILE: &[&str] = &[
     "",
     ".",
     "..",

@@ -16,6 +16,7 @@ use turbopanel_agent::engines::docker::{
 };
 
 use crate::{
+    docker_logfile_support::api_engine_at,
     docker_relay::{ENGINE, Relay, Treatment},
     docker_support::TestContainer,
 };
@@ -47,7 +48,7 @@ fn changing(path: &Path, newest: &Arc<AtomicU32>) -> (Relay, Engine) {
             _ => Treatment::Version(format!("1.{newest}")),
         }
     });
-    (relay, Engine::new(EngineAddress::Unix(path.to_owned())))
+    (relay, api_engine_at(EngineAddress::Unix(path.to_owned())))
 }
 
 /// The versions in which requests were sent since the last look.

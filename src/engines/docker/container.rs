@@ -121,6 +121,12 @@ pub struct Detail {
     pub user: String,
     /// The log driver.
     pub log_driver: String,
+    /// The log driver's options.
+    pub log_options: HashMap<String, String>,
+    /// The log's file on the engine's host, if the engine tells of one.
+    pub log_path: String,
+    /// The file of name servers that the engine keeps for it on its host.
+    pub resolv_conf_path: String,
     /// The engine's error of the last start.
     pub error: String,
     /// The entry point.
@@ -185,6 +191,7 @@ impl From<ContainerInspectResponse> for Detail {
         let host = seen.host_config.unwrap_or_default();
         let state = seen.state.unwrap_or_default();
         let network = seen.network_settings.unwrap_or_default();
+        let log = host.log_config.unwrap_or_default();
         let moment = |text: Option<String>| time::parse(text?.as_bytes());
         let mut networks: Vec<String> = network.networks.unwrap_or_default().into_keys().collect();
         networks.sort();
@@ -258,7 +265,10 @@ impl From<ContainerInspectResponse> for Detail {
             }),
             working_dir: config.working_dir.unwrap_or_default(),
             user: config.user.unwrap_or_default(),
-            log_driver: host.log_config.and_then(|log| log.typ).unwrap_or_default(),
+            log_driver: log.typ.unwrap_or_default(),
+            log_options: log.config.unwrap_or_default(),
+            log_path: seen.log_path.unwrap_or_default(),
+            resolv_conf_path: seen.resolv_conf_path.unwrap_or_default(),
             error: state.error.unwrap_or_default(),
             entrypoint: config.entrypoint.unwrap_or_default(),
             networks,

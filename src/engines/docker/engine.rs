@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -18,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     address::EngineAddress,
     error::{Error, Subject},
+    logfile::LogFiles,
     status::{EngineStatus, Known, Watch},
     stream::{Stream, StreamRequest},
     transport::{self, Deadlines, Transport},
@@ -39,6 +41,7 @@ pub struct Engine {
 struct Inner {
     docker: bollard::Docker,
     transport: Arc<Transport>,
+    log_files: LogFiles,
     probing: AtomicBool,
     stop: CancellationToken,
 }
@@ -65,6 +68,15 @@ impl Engine {
 
     /// As [`Engine::new`], with other deadlines.
     pub fn with_deadlines(address: EngineAddress, deadlines: Deadlines) -> Self {
+        Self::build(address, deadlines, PathBuf::from("/"))
+    }
+
+    /// As [`Engine::new`]; the files of its host are below this folder.
+    pub fn below(root: PathBuf, address: EngineAddress) -> Self {
+        Self::build(address, Deadlines::default(), root)
+    }
+
+    fn build(address: EngineAddress, deadlines: Deadlines, root: PathBuf) -> Self {
         let transport = Arc::new(Transport {
             known: Known::new(address.to_string()),
             address,
@@ -76,6 +88,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 docker,
                 transport,
+                log_files: LogFiles::below(root),
                 probing: AtomicBool::new(false),
                 stop: CancellationToken::new(),
             }),
@@ -135,6 +148,10 @@ impl Engine {
         &self.inner.transport
     }
 
+    pub(super) fn log_files(&self) -> &LogFiles {
+        &self.inner.log_files
+    }
+
     pub(super) fn docker(&self) -> &bollard::Docker {
         &self.inner.docker
     }
@@ -188,7 +205,7 @@ impl Engine {
         Err(outcome)
     }
 
-    fn probe_while_away(&self) {
+    pub(super) fn probe_while_away(&self) {
         let known = &self.inner.transport.known;
         if known.learnt().is_some() && !known.sender().borrow().reachable {
             self.start_probing();

@@ -1,6 +1,12 @@
 //! What can go wrong with the engine, in the engine's terms. Messages show excerpts of what came from
 //! outside; the fields hold it whole.
 
+use super::{
+    image_error::{self, ImageError},
+    registry::RegistryCall,
+    things::{Kind, Thing},
+    version::ApiVersion,
+};
 use crate::excerpt::{SENTENCE, VALUE, excerpt};
 
 /// An error of the container engine or on the way to it.
@@ -181,6 +187,56 @@ pub enum Error {
         /// Why the other way failed.
         cause: String,
     },
+    /// The engine knows no such network or volume.
+    #[error("there is no {kind} {name}: list the {kind}s to see their names")]
+    NotThere {
+        /// Of what kind.
+        kind: Kind,
+        /// As it was asked for.
+        name: String,
+    },
+    /// Another network or volume has the name.
+    #[error("another {kind} has the name {name}: remove that one, or choose another name")]
+    Taken {
+        /// Of what kind.
+        kind: Kind,
+        /// The name.
+        name: String,
+    },
+    /// Containers use the network or the volume.
+    #[error("{kind} {name} is in use: {}", excerpt(message, SENTENCE))]
+    InUse {
+        /// Of what kind.
+        kind: Kind,
+        /// As it was asked for.
+        name: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine does not allow it as things are.
+    #[error(
+        "the container engine does not allow this: {}",
+        excerpt(message, SENTENCE)
+    )]
+    NotAllowed {
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine is too old.
+    #[error(
+        "{what} needs an engine with API {needs} or newer, and this one speaks {api}: update the engine, or leave it out"
+    )]
+    TooOld {
+        /// What was asked for.
+        what: &'static str,
+        /// The oldest version that has it.
+        needs: ApiVersion,
+        /// What is spoken.
+        api: ApiVersion,
+    },
+    /// About an image, or a registry.
+    #[error(transparent)]
+    Image(Box<ImageError>),
     /// The engine failed for a reason of its own.
     #[error(
         "the container engine failed with status {status}: {}",
@@ -208,18 +264,29 @@ pub(super) enum Subject<'a> {
         image: &'a str,
         network: Option<&'a str>,
     },
+    /// A network, a volume, or a container's place on a network.
+    Thing(Thing<'a>),
+    /// An image on the host.
+    Image(&'a str),
+    /// Something that the engine does with a registry.
+    Registry(&'a RegistryCall<'a>),
     /// The engine as a whole.
     Engine,
 }
 
 impl Error {
     pub(super) fn from_status(status: u16, message: &str, subject: Subject<'_>) -> Self {
+        if let Subject::Registry(call) = subject {
+            return call.failed(status, message);
+        }
         let message = clean(message);
         let ambiguous = message.contains("multiple IDs found with provided prefix");
         match (subject, status) {
             (Subject::Container(container), _) if ambiguous => Self::Ambiguous {
                 container: container.to_owned(),
             },
+            (Subject::Image(image), _) => image_error::refused(image, status, message),
+            (Subject::Thing(thing), _) => thing.refused(status, message),
             // An image's or a container's name may hold any of these words.
             (Subject::Creation { network, .. }, 404)
                 if message.contains("network") && !message.starts_with("No such image") =>

@@ -15,7 +15,7 @@ use super::{
 /// Engines cut lines into pieces of so many bytes.
 const ENGINE_PIECE: usize = 16 << 10;
 /// The agent cuts what is longer still, so that one line never costs more than this.
-const MAX_PIECE: usize = 64 << 10;
+pub(super) const MAX_PIECE: usize = 64 << 10;
 /// A time and a space.
 const PREFIX: usize = time::FIXED + 1;
 

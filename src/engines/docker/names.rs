@@ -22,7 +22,7 @@ pub struct NameError {
 }
 
 impl NameError {
-    fn new(given: &str, what: &'static str, mend: &'static str) -> Self {
+    pub(super) fn new(given: &str, what: &'static str, mend: &'static str) -> Self {
         Self {
             given: cut(given, VALUE).into_owned(),
             what,
@@ -93,6 +93,16 @@ name!(
     network_name
 );
 name!(
+    /// The name of a volume.
+    VolumeName,
+    volume_name
+);
+name!(
+    /// The name of a driver: the engine's own, or a plugin's, which is named like an image.
+    DriverName,
+    driver_name
+);
+name!(
     /// The id of an exec, as the engine made it.
     ExecId,
     exec_id
@@ -121,6 +131,20 @@ fn network_name(text: &str) -> Result<(), NameError> {
         return Ok(());
     }
     Err(NameError::new(text, "a network's name", NAME_MEND))
+}
+
+fn volume_name(text: &str) -> Result<(), NameError> {
+    if plain(text) {
+        return Ok(());
+    }
+    Err(NameError::new(text, "a volume's name", NAME_MEND))
+}
+
+fn driver_name(text: &str) -> Result<(), NameError> {
+    if plain(text) || image_ref(text).is_ok() {
+        return Ok(());
+    }
+    Err(NameError::new(text, "a driver's name", NAME_MEND))
 }
 
 fn exec_id(text: &str) -> Result<(), NameError> {
@@ -194,12 +218,12 @@ fn image_grammar(text: &str) -> Option<()> {
     components.split('/').all(is_component).then_some(())
 }
 
-fn lower_hex(text: &str) -> bool {
+pub(super) fn lower_hex(text: &str) -> bool {
     text.bytes()
         .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-fn is_registry(text: &str) -> bool {
+pub(super) fn is_registry(text: &str) -> bool {
     let (host, port) = match text.split_once(':') {
         Some((host, port)) => (host, Some(port)),
         None => (text, None),

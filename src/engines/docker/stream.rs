@@ -73,6 +73,15 @@ impl Stream {
         transport: &Arc<Transport>,
         request: StreamRequest<'_>,
     ) -> Result<Self, Error> {
+        Self::open_with(transport, request, "").await
+    }
+
+    /// The same with more headers, each with its end of line.
+    pub(super) async fn open_with(
+        transport: &Arc<Transport>,
+        request: StreamRequest<'_>,
+        headers: &str,
+    ) -> Result<Self, Error> {
         let deadline = request.deadline;
         let mut attempts = 0;
         loop {
@@ -82,13 +91,9 @@ impl Stream {
             let socket = transport.connect().await?;
             let answered = timeout(deadline, async {
                 let (mut stream, head) =
-                    Self::exchange(transport, socket, request, &agreed.to_string()).await?;
-                let good = (200..300).contains(&head.status) || matches!(head.status, 101 | 304);
-                let refusal = if good {
-                    None
-                } else {
-                    Some(stream.text().await?)
-                };
+                    Self::exchange(transport, socket, request, headers, &agreed.to_string())
+                        .await?;
+                let refusal = stream.refusal().await?;
                 Ok((stream, head, refusal))
             });
             let (stream, head, refusal) = answered.await.unwrap_or_else(|_| {
@@ -104,9 +109,16 @@ impl Stream {
                 // Another engine than the one that the version was agreed on with.
                 continue;
             }
-            let message = message(&refusal);
-            return Err(Error::from_status(head.status, &message, request.subject));
+            return Err(Error::from_status(head.status, &refusal, request.subject));
         }
+    }
+
+    /// What the engine says when its answer is not a good one.
+    pub(super) async fn refusal(&mut self) -> Result<Option<String>, Error> {
+        if (200..300).contains(&self.status) || matches!(self.status, 101 | 304) {
+            return Ok(None);
+        }
+        Ok(Some(message(&self.text().await?)))
     }
 
     /// An error's text.
@@ -124,6 +136,7 @@ impl Stream {
         transport: &Arc<Transport>,
         mut socket: Socket,
         request: StreamRequest<'_>,
+        headers: &str,
         version: &str,
     ) -> Result<(Self, Head), Error> {
         let StreamRequest {
@@ -140,31 +153,42 @@ impl Stream {
         };
         let text = format!(
             "{method} /v{version}{path} HTTP/1.1\r\nHost: docker\r\n{connection}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+             {headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         let sent = socket.write_all(text.as_bytes()).await;
         sent.map_err(|error| transport.broke(error.to_string()))?;
-        let mut stream = Self {
-            connection: Connection::Whole(socket),
+        let mut stream = Self::over(transport, Connection::Whole(socket));
+        let head = stream.head().await?;
+        Ok((stream, head))
+    }
+
+    fn over(transport: &Arc<Transport>, connection: Connection) -> Self {
+        Self {
+            connection,
             load: Load::default(),
             transport: Arc::clone(transport),
             status: 0,
             delimiter: Delimiter::Close,
             buffer: BytesMut::new(),
             room: SMALL_READ,
-        };
+        }
+    }
+
+    /// Reads the head, which comes before all content.
+    pub(super) async fn head(&mut self) -> Result<Head, Error> {
         let head = loop {
-            if stream.fill().await? == 0 {
-                return Err(transport.broke("it closed the connection without an answer"));
+            if self.fill().await? == 0 {
+                let cause = "it closed the connection without an answer";
+                return Err(self.transport.broke(cause));
             }
-            if let Some(head) = Head::take(&mut stream.buffer).map_err(protocol)? {
+            if let Some(head) = Head::take(&mut self.buffer).map_err(protocol)? {
                 break head;
             }
         };
-        stream.status = head.status;
-        stream.delimiter = Delimiter::of(&head).map_err(protocol)?;
-        Ok((stream, head))
+        self.status = head.status;
+        self.delimiter = Delimiter::of(&head).map_err(protocol)?;
+        Ok(head)
     }
 
     /// The next bytes; none at the end. An end that the engine did not announce is an

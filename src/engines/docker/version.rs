@@ -20,6 +20,17 @@ impl ApiVersion {
         minor: bollard::API_DEFAULT_VERSION.minor_version as u16,
     };
 
+    /// From this version on an engine begins to answer at once when it is asked to tell of a container's end.
+    pub(super) const TELLS_AT_ONCE: Self = Self {
+        major: 1,
+        minor: 30,
+    };
+
+    /// A version.
+    pub const fn new(major: u16, minor: u16) -> Self {
+        Self { major, minor }
+    }
+
     /// The version to speak with an engine whose newest is this one.
     pub fn agree(self) -> Self {
         self.min(Self::NEWEST)

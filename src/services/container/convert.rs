@@ -3,17 +3,10 @@
 use crate::{
     engines::docker::container::{Container, Detail, Port, Restart, State},
     proto,
+    services::time::timestamp,
 };
 
-/// Nanoseconds since the Unix epoch as the contract has them.
-pub(super) fn timestamp(nanos: i64) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: nanos.div_euclid(1_000_000_000),
-        nanos: nanos.rem_euclid(1_000_000_000) as i32,
-    }
-}
-
-pub(super) fn container(container: Container) -> proto::Container {
+pub(in crate::services) fn container(container: Container) -> proto::Container {
     proto::Container {
         id: container.id,
         name: container.name,

@@ -1,7 +1,7 @@
 //! Parses a request for a new container. What passes here holds nothing that the engine could
 //! take for something else.
 
-use std::{fmt::Display, net::IpAddr, str::FromStr};
+use std::net::IpAddr;
 
 use tonic::Status;
 
@@ -11,11 +11,11 @@ use crate::{
         containers::NewContainer,
     },
     proto::{self, CreateContainerRequest, restart_policy::Mode},
-    services::error::invalid,
+    services::{error::invalid, labels, named},
 };
 
 pub(super) fn parse(request: CreateContainerRequest) -> Result<NewContainer, Status> {
-    super::check_labels(&request.labels)?;
+    labels::check(&request.labels)?;
     for (field, texts) in [
         ("entrypoint", &request.entrypoint),
         ("command", &request.command),
@@ -82,10 +82,6 @@ pub(super) fn parse(request: CreateContainerRequest) -> Result<NewContainer, Sta
         stdin_open: request.stdin_open,
         auto_remove: request.auto_remove,
     })
-}
-
-fn named<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<T, Status> {
-    text.parse().map_err(|wrong| invalid(field, text, wrong))
 }
 
 fn is_user(text: &str) -> bool {

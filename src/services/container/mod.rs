@@ -1,14 +1,14 @@
 //! `ContainerService`: containers of the engine.
 
-mod convert;
+pub(super) mod convert;
 mod create;
 mod page;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
-use super::error;
+use super::{error, labels};
 use crate::{
     engines::docker::{Engine, Signal, containers::Change, names::ContainerRef},
     proto::{
@@ -43,7 +43,7 @@ impl ContainerService for ContainerApi {
         request: Request<ListContainersRequest>,
     ) -> Result<Response<ListContainersResponse>, Status> {
         let request = request.into_inner();
-        check_labels(&request.labels)?;
+        labels::check(&request.labels)?;
         let size = page::size(request.page_size)?;
         let after = page::Position::read(&request.page_token)?;
         let mut containers = self
@@ -153,20 +153,6 @@ impl ContainerService for ContainerApi {
 pub(super) fn container_ref(text: &str) -> Result<ContainerRef, Status> {
     text.parse()
         .map_err(|wrong| error::invalid("container", text, wrong))
-}
-
-fn check_labels(labels: &HashMap<String, String>) -> Result<(), Status> {
-    match labels
-        .keys()
-        .find(|key| key.is_empty() || key.contains(['=', '\0']))
-    {
-        Some(key) => Err(error::invalid(
-            "labels",
-            key,
-            "a label's name is not empty and has no \"=\"",
-        )),
-        None => Ok(()),
-    }
 }
 
 fn grace(grace: Option<prost_types::Duration>) -> Result<Option<Duration>, Status> {

@@ -13,7 +13,7 @@ use crate::{
         DownloadLogsRequest, LogSelection, OutputStream, SearchLogsRequest,
         download_logs_request::Format, search_logs_request::Order,
     },
-    services::{container::container_ref, error},
+    services::{container::container_ref, error, time},
 };
 
 /// Labels that a container must have, at most.
@@ -132,21 +132,7 @@ pub(super) fn nanos(
     field: &str,
     time: Option<&prost_types::Timestamp>,
 ) -> Result<Option<i64>, Status> {
-    let Some(time) = time else {
-        return Ok(None);
-    };
-    let parse = || {
-        let nanos = u32::try_from(time.nanos)
-            .ok()
-            .filter(|nanos| *nanos < 1_000_000_000)?;
-        time.seconds
-            .checked_mul(1_000_000_000)?
-            .checked_add(i64::from(nanos))
-    };
-    parse().map(Some).ok_or_else(|| {
-        let given = format!("{}.{:09}", time.seconds, time.nanos);
-        error::invalid(field, &given, "give a time between the years 1678 and 2262")
-    })
+    time.map(|time| time::nanos(field, time)).transpose()
 }
 
 /// A range of the selected logs as they are stored.

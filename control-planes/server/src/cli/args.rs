@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use super::{
     moment,
     selectors::{Lines, Selectors},
+    stack::args::StackAction,
     text,
 };
 
@@ -92,6 +93,11 @@ pub(crate) enum Command {
     Search(Search),
     /// Runs a command on an agent's host or in one of its containers.
     Exec(Exec),
+    /// Lists stacks (compose projects), checks their files, brings them up and takes them down.
+    Stack {
+        #[command(subcommand)]
+        action: StackAction,
+    },
     /// Lists, watches or cancels work that outlives whoever began it: pulls, builds, stacks.
     Operations {
         #[command(subcommand)]

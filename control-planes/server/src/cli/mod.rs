@@ -27,6 +27,7 @@ mod screen;
 mod search;
 mod selectors;
 mod serve;
+mod stack;
 mod status;
 mod stdin;
 mod table;
@@ -109,6 +110,7 @@ async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8
         Command::Logs(args) => logs::stream(connection, args, json).await,
         Command::Search(args) => search::run(connection, args, json).await,
         Command::Exec(args) => exec::run(connection, args, json).await,
+        Command::Stack { action } => stack::run(connection, action, json).await,
         Command::Operations { action } => operations::run(connection, action, json).await,
         Command::Token { action } => match action {
             TokenAction::Create { name, admin } => {

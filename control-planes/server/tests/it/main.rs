@@ -17,6 +17,7 @@ mod cli_exec;
 mod cli_logs;
 mod cli_search;
 mod cli_server;
+mod cli_stack;
 mod doors;
 mod e2e_cuts;
 mod e2e_engine;
