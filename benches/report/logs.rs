@@ -1,5 +1,5 @@
-//! 1,000,000 log lines of 100 bytes from a container to a caller: through the tunnel, by a raw read
-//! of the engine's socket, and by `docker logs`.
+//! 1,000,000 log lines of 100 bytes from a container to a caller, by the engine's API: through the tunnel, by a raw
+//! read of the engine's socket, and by `docker logs`. From the engine's files: `logfile`.
 //!
 //! The three take turns; the median of each counts. The raw reader asks for what the agent asks for, with
 //! times, and again without them, which is the faster read and the stricter reference.
@@ -24,20 +24,23 @@ use crate::{
     row::{Goal, Row, median},
 };
 
-const LINES: u64 = 1_000_000;
+pub(crate) const LINES: u64 = 1_000_000;
 /// With its newline a line has 100 bytes.
-const LINE: usize = 99;
+pub(crate) const LINE: usize = 99;
 const ROUNDS: usize = 3;
 
 /// How long one reading took, and what it cost the reader.
-struct Reading {
-    wall: f64,
-    cpu: f64,
+pub(crate) struct Reading {
+    pub(crate) wall: f64,
+    pub(crate) cpu: f64,
 }
 
 pub(crate) fn measure() -> anyhow::Result<Vec<Row>> {
     let text = "x".repeat(LINE);
-    let container = Container::start(&format!("yes {text} | head -n {LINES}"))?;
+    // A log of more files than the agent reads by itself: it comes through the engine's API.
+    let options = ["--log-opt=max-size=100g", "--log-opt=max-file=101"];
+    let script = format!("yes {text} | head -n {LINES}");
+    let container = Container::start_with(&options, &script)?;
     ensure!(
         docker(&["wait", &container.0])? == "0",
         "the container did not print its lines"
@@ -122,7 +125,11 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Row>> {
     ])
 }
 
-fn through_the_tunnel(plane: &Plane, agent: &Agent, container: &str) -> anyhow::Result<Reading> {
+pub(crate) fn through_the_tunnel(
+    plane: &Plane,
+    agent: &Agent,
+    container: &str,
+) -> anyhow::Result<Reading> {
     let before = cpu_time(agent.pid())?;
     let started = Instant::now();
     let (lines, bytes) = plane.runtime.block_on(async {
@@ -211,7 +218,7 @@ fn socket_path() -> String {
         .unwrap_or_else(|| "/var/run/docker.sock".to_owned())
 }
 
-fn by_docker_logs(container: &str) -> anyhow::Result<Reading> {
+pub(crate) fn by_docker_logs(container: &str) -> anyhow::Result<Reading> {
     let started = Instant::now();
     let mut child = Command::new("docker")
         .args(["logs", container])

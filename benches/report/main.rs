@@ -14,6 +14,7 @@
 mod agent;
 mod echo;
 mod idle;
+mod logfile;
 mod logs;
 mod plane;
 mod process;
@@ -57,6 +58,10 @@ const GROUPS: &[Group] = &[
     Group {
         id: "logs",
         measure: logs::measure,
+    },
+    Group {
+        id: "logfile",
+        measure: logfile::measure,
     },
 ];
 

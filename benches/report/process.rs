@@ -82,17 +82,14 @@ pub(crate) struct Container(pub(crate) String);
 impl Container {
     /// Starts the test image with this shell script.
     pub(crate) fn start(script: &str) -> anyhow::Result<Self> {
-        docker(&[
-            "run",
-            "--detach",
-            "--network",
-            "none",
-            "turbopanel/test:busybox",
-            "sh",
-            "-c",
-            script,
-        ])
-        .map(Self)
+        Self::start_with(&[], script)
+    }
+
+    /// With further options of `docker run`.
+    pub(crate) fn start_with(options: &[&str], script: &str) -> anyhow::Result<Self> {
+        let run = ["run", "--detach", "--network", "none"];
+        let command = ["turbopanel/test:busybox", "sh", "-c", script];
+        docker(&[&run, options, &command].concat()).map(Self)
     }
 }
 

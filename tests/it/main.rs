@@ -35,6 +35,7 @@ mod docker_logfile_damaged;
 mod docker_logfile_follow;
 mod docker_logfile_same;
 mod docker_logfile_support;
+mod docker_logfile_turns;
 mod docker_logs;
 mod docker_names;
 mod docker_relay;

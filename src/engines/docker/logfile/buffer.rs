@@ -9,8 +9,9 @@ use bytes::{Bytes, BytesMut};
 
 /// The room for a first read, and the most that an idle log holds.
 const SMALL: usize = 16 << 10;
-/// The room for a read of a busy one.
-const LARGE: usize = 256 << 10;
+/// The room for a read of a busy one. More gains nothing: what is made of it on the way, a message for example, would
+/// be more than allocators keep at hand, and fresh memory costs more than the reading.
+const LARGE: usize = 64 << 10;
 
 #[derive(Debug)]
 enum Memory {

@@ -9,8 +9,9 @@ use std::{
 };
 
 use flate2::bufread::GzDecoder;
+use tokio::task::yield_now;
 
-use super::file::File;
+use super::file::{File, TURN};
 use crate::engines::docker::time;
 
 /// What is read of the compressed file at once.
@@ -22,6 +23,8 @@ pub(super) struct Unpacker {
     file: File,
     at: u64,
     decoder: GzDecoder<Chunk>,
+    /// What was unpacked since the last pause.
+    since_pause: usize,
 }
 
 /// Compressed bytes that are here. When they are used up, more has to be brought.
@@ -38,16 +41,24 @@ impl Unpacker {
             file,
             at: 0,
             decoder: GzDecoder::new(Chunk::default()),
+            since_pause: 0,
         }
     }
 
     /// Unpacks what there is room for; 0 at the end. Cancel-safe.
     pub(super) async fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if self.since_pause >= TURN {
+            self.since_pause = 0;
+            yield_now().await;
+        }
         loop {
             match self.decoder.read(room) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.bring().await?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read,
+                read => {
+                    self.since_pause += read.as_ref().unwrap_or(&0);
+                    return read;
+                }
             }
         }
     }

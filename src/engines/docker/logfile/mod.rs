@@ -18,6 +18,7 @@ mod local;
 mod place;
 mod record;
 mod records;
+mod seek;
 mod tail;
 mod watch;
 
@@ -76,6 +77,8 @@ pub(super) struct FileLogs {
     /// What is missing before the lines that were given last.
     gap: Option<Gap>,
     last_time: Option<i64>,
+    /// How many lines were given last.
+    last_count: usize,
     ended: Option<LogEnd>,
 }
 
@@ -137,6 +140,7 @@ impl FileLogs {
             missing: None,
             gap: None,
             last_time: None,
+            last_count: 0,
             ended: None,
         };
         logs.go_live();
@@ -149,11 +153,15 @@ impl FileLogs {
         request: &LogRequest,
         files: Files,
     ) -> io::Result<VecDeque<(Source, u64)>> {
-        let Files { live, older } = files;
+        let Files { mut live, older } = files;
         let mut sources = VecDeque::new();
         let end = live.size()?;
         let Some(mut left) = request.tail.map(u64::from) else {
-            sources.push_front((Source::plain(live, 0, Some(end)), 0));
+            let at = match request.since {
+                Some(since) => seek::find(place.format, &mut live, end, since).await?,
+                None => 0,
+            };
+            sources.push_front((Source::plain(live, at, Some(end)), 0));
             for older in older {
                 let mut source = older.source();
                 if let (Source::Packed(unpacker), Some(since)) = (&mut source, request.since)
@@ -222,9 +230,11 @@ impl FileLogs {
     pub(super) async fn next(&mut self, batch: &mut Vec<Line>) -> Result<Option<LogEnd>, Error> {
         self.gap = None;
         let before = batch.len();
+        batch.reserve(self.last_count);
         loop {
             self.take(batch);
             if batch.len() > before {
+                self.last_count = batch.len() - before;
                 self.gap = self.missing.take();
                 return Ok(None);
             }
