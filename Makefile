@@ -48,6 +48,7 @@ test: check ## The gate, every test, the demo, the README's examples and the ima
 	@scripts/registry.sh ensure
 	@scripts/grpcurl.sh >/dev/null
 	@scripts/compose.sh >/dev/null
+	@scripts/podman.sh >/dev/null
 	cargo test --workspace --locked --no-fail-fast
 	@$(MAKE) --no-print-directory demo
 	@$(MAKE) --no-print-directory examples

@@ -10,11 +10,13 @@ use crate::{
     connect::Connection,
     engines::{
         docker::{Engine, EngineAddress},
-        host,
+        host::{self, HostRoot},
+        metrics::Metrics,
         stacks::{Stacks, plugin::Finder},
     },
     operations::Operations,
     proto,
+    tally::Tally,
 };
 
 /// One agent. Cheap to clone.
@@ -29,6 +31,9 @@ struct Inner {
     instance: Instance,
     started: Instant,
     engine: Engine,
+    host_root: HostRoot,
+    metrics: Metrics,
+    tally: Tally,
     connection: watch::Sender<Connection>,
     operations: Operations,
     stacks: Stacks,
@@ -44,11 +49,12 @@ impl Agent {
         name: String,
         mode: &'static str,
         engine: EngineAddress,
+        host_root: HostRoot,
         connection: Connection,
         state_dir: Option<PathBuf>,
     ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let engine = Engine::new(engine);
+        let engine = Engine::below(host_root.path("/".as_ref()), engine);
         let stacks = Stacks::new(engine.clone(), Finder::default(), state_dir.as_deref());
         Self {
             inner: Arc::new(Inner {
@@ -56,7 +62,10 @@ impl Agent {
                 mode,
                 instance: Instance::random(),
                 started: Instant::now(),
+                metrics: Metrics::new(engine.clone(), host_root.clone()),
+                tally: Tally::default(),
                 engine,
+                host_root,
                 connection: watch::Sender::new(connection),
                 operations: Operations::open(state_dir, tasks.clone(), stop.clone()),
                 stacks,
@@ -73,6 +82,7 @@ impl Agent {
             name.to_owned(),
             "integrated",
             engine,
+            HostRoot::default(),
             Connection::integrated(),
             state_dir,
         )
@@ -102,6 +112,21 @@ impl Agent {
     /// The container engine that it manages.
     pub fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    /// Where the host's root is.
+    pub fn host_root(&self) -> &HostRoot {
+        &self.inner.host_root
+    }
+
+    /// The figures of its host and containers.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// What it has been asked.
+    pub fn tally(&self) -> &Tally {
+        &self.inner.tally
     }
 
     /// The state of its connection; whoever connects sends what changes.
@@ -139,6 +164,7 @@ impl Agent {
         let mut able = vec![
             "containers",
             "logs",
+            "metrics",
             "operations",
             "images",
             "networks",
@@ -148,9 +174,6 @@ impl Agent {
         ];
         if host::has_programs() {
             able.push("commands.host");
-        }
-        if self.inner.stacks.is_available() {
-            able.push("stacks");
         }
         if self.inner.stacks.is_available() {
             able.push("stacks");

@@ -19,6 +19,7 @@ pub mod operations;
 pub mod router;
 pub mod services;
 pub mod supervisor;
+pub mod tally;
 
 pub use agent::Agent;
 

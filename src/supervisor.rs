@@ -58,12 +58,16 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let listener = local::bind(port, config.token.is_some())
         .map_err(|source| RunError::Port { port, source })?;
     let address = listener.local_addr()?;
-    let name = config.name.clone().unwrap_or_else(host::hostname);
+    let name = config
+        .name
+        .clone()
+        .unwrap_or_else(|| host::hostname(&config.host_root));
     let connection = Connection::to(config.control_plane.to_string(), config.insecure);
     let agent = Agent::new(
         name,
         "websocket",
         config.engine,
+        config.host_root,
         connection,
         Some(config.state_dir),
     );
@@ -71,9 +75,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let stop = CancellationToken::new();
     let serving = local::serve(
         listener,
+        &agent,
         router.clone(),
         Auth::new(config.token.as_ref()),
-        agent.draining().clone(),
     );
     let serving = agent.tasks().spawn(serving);
     tracing::info!(%address, name = agent.name(), version = crate::VERSION, "serving");

@@ -16,6 +16,7 @@ mod echo;
 mod idle;
 mod logfile;
 mod logs;
+mod metrics;
 mod plane;
 mod process;
 mod row;
@@ -62,6 +63,10 @@ const GROUPS: &[Group] = &[
     Group {
         id: "logfile",
         measure: logfile::measure,
+    },
+    Group {
+        id: "metrics",
+        measure: metrics::measure,
     },
 ];
 

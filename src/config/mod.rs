@@ -8,7 +8,7 @@ use std::{ffi::OsString, fmt, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use turbopanel_tunnel::Target;
 
-use crate::engines::docker::EngineAddress;
+use crate::engines::{docker::EngineAddress, host::HostRoot};
 pub use parse::{Problem, Problems};
 
 /// A secret: it never shows.
@@ -63,6 +63,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The container engine.
     pub engine: EngineAddress,
+    /// Where the host's root is.
+    pub host_root: HostRoot,
     /// How much is logged.
     pub log_level: LogLevel,
     /// Whether the log may have colours, if it goes to a terminal.
@@ -77,7 +79,7 @@ pub struct Config {
     // A flag before the command would be taken, and have no effect.
     args_conflicts_with_subcommands = true,
     about = "Connects this server to its TurboPanel control plane.",
-    after_help = "Every setting of `run` is also an environment variable, as documented:\n  AGENT_MODE, CONTROL_PLANE_URL, AGENT_TOKEN, AGENT_TOKEN_FILE, AGENT_PORT, AGENT_NAME,\n  AGENT_STATE_DIR, DOCKER_HOST, LOG_LEVEL, NO_COLOR, AGENT_ALLOW_PLAINTEXT.\nThe token has no flag: other users of the machine could read it there.\n\nExample:\n  AGENT_MODE=websocket CONTROL_PLANE_URL=https://plane.example AGENT_TOKEN_FILE=/run/secrets/token turbopanel-agent\n\nExit codes: 0 stopped when asked to, 1 failed, 2 wrong usage, 69 the port is in use, 78 wrong configuration."
+    after_help = "Every setting of `run` is also an environment variable, as documented:\n  AGENT_MODE, CONTROL_PLANE_URL, AGENT_TOKEN, AGENT_TOKEN_FILE, AGENT_PORT, AGENT_NAME,\n  AGENT_STATE_DIR, AGENT_HOST_ROOT, DOCKER_HOST, LOG_LEVEL, NO_COLOR, AGENT_ALLOW_PLAINTEXT.\nThe token has no flag: other users of the machine could read it there.\n\nExample:\n  AGENT_MODE=websocket CONTROL_PLANE_URL=https://plane.example AGENT_TOKEN_FILE=/run/secrets/token turbopanel-agent\n\nExit codes: 0 stopped when asked to, 1 failed, 2 wrong usage, 69 the port is in use, 78 wrong configuration."
 )]
 pub struct Cli {
     /// What to do; `run` if nothing is said.
@@ -124,6 +126,9 @@ pub struct Flags {
     /// Where the agent keeps its state [env: AGENT_STATE_DIR] [default: /var/lib/turbopanel-agent as root].
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<String>,
+    /// Where the host's root is mounted, for an agent in a container [env: AGENT_HOST_ROOT] [default: /].
+    #[arg(long, value_name = "DIR")]
+    pub host_root: Option<String>,
     /// The container engine [env: DOCKER_HOST] [default: unix:///var/run/docker.sock].
     #[arg(long, value_name = "ADDRESS")]
     pub docker_host: Option<String>,

@@ -6,7 +6,7 @@ use turbopanel_tunnel::{Target, is_private};
 
 use super::{Config, Flags, LogLevel, Secret};
 use crate::{
-    engines::docker::EngineAddress,
+    engines::{docker::EngineAddress, host::HostRoot},
     excerpt::{VALUE, cut},
 };
 
@@ -72,6 +72,7 @@ pub(super) fn config(flags: &Flags, env: Env<'_>) -> Result<Config, Problems> {
     let name = reader.name(flags);
     let state_dir = reader.state_dir(flags);
     let engine = reader.engine(flags);
+    let host_root = reader.host_root(flags);
     let log_level = reader.log_level(flags);
     let colours = reader.text("NO_COLOR", None).is_none();
     match (target, reader.problems.is_empty()) {
@@ -83,6 +84,7 @@ pub(super) fn config(flags: &Flags, env: Env<'_>) -> Result<Config, Problems> {
             name,
             state_dir,
             engine,
+            host_root,
             log_level,
             colours,
         }),
@@ -293,6 +295,18 @@ impl Reader<'_> {
                 self.problem("DOCKER_HOST", None, error.to_string());
                 EngineAddress::default()
             })
+    }
+
+    fn host_root(&mut self, flags: &Flags) -> HostRoot {
+        let Some(folder) = self.text("AGENT_HOST_ROOT", flags.host_root.as_ref()) else {
+            return HostRoot::default();
+        };
+        let path = PathBuf::from(&folder);
+        if !path.is_absolute() || !path.join("proc/stat").exists() {
+            let mend = "must be an absolute path under which the host's /proc and /sys are: mount the host's root with `-v /:/host:ro,rslave`, and set it to /host";
+            self.problem("AGENT_HOST_ROOT", Some(&folder), mend);
+        }
+        HostRoot::under(path)
     }
 
     fn log_level(&mut self, flags: &Flags) -> LogLevel {

@@ -31,6 +31,7 @@ fn everything_wrong_is_told_at_once() {
         ("AGENT_NAME", "../x"),
         ("AGENT_TOKEN", "two words"),
         ("DOCKER_HOST", "ssh://host"),
+        ("AGENT_HOST_ROOT", "/nowhere"),
     ])
     .unwrap_err();
     let names: Vec<_> = problems.0.iter().map(|problem| problem.name).collect();
@@ -42,6 +43,7 @@ fn everything_wrong_is_told_at_once() {
         "AGENT_NAME",
         "AGENT_TOKEN",
         "DOCKER_HOST",
+        "AGENT_HOST_ROOT",
     ] {
         assert!(names.contains(&name), "{name} is missing in {problems}");
     }
@@ -76,4 +78,16 @@ fn secrets_do_not_show() {
     let config = read(&[GOOD[0], GOOD[1], ("AGENT_TOKEN", "canary")]).unwrap();
     assert!(!format!("{config:?}").contains("canary"));
     assert_eq!(config.token.unwrap().reveal(), "canary");
+}
+
+#[test]
+fn the_hosts_root_holds_a_host() {
+    let root = |folder: &str| read(&[GOOD[0], GOOD[1], ("AGENT_HOST_ROOT", folder)]);
+    assert!(!root("/").unwrap().host_root.is_elsewhere());
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/host");
+    assert!(root(fixture).unwrap().host_root.is_elsewhere());
+    for wrong in ["host", "/tmp", "../host"] {
+        let problems = root(wrong).unwrap_err();
+        assert!(problems.to_string().contains("-v /:/host:ro"), "{problems}");
+    }
 }

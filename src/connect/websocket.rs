@@ -94,11 +94,11 @@ impl WebSocket {
 }
 
 fn heartbeat(agent: &Agent, server: &Server) -> Heartbeat {
-    let memory = host::memory();
+    let root = agent.host_root();
     Heartbeat {
         calls: server.running_calls() as u32,
         engine_reachable: agent.engine().known().borrow().reachable,
-        load1_centi: (host::load().0 * 100.0) as u32,
-        memory_used_bytes: memory.total.saturating_sub(memory.available),
+        load1_centi: host::load(root).one.unwrap_or(0) as u32,
+        memory_used_bytes: host::memory(root).used(),
     }
 }

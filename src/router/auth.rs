@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use ring::{hmac, rand::SystemRandom};
 use tokio::sync::Semaphore;
 use tonic::{Code, Status, body::Body};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::guests::Known;
+use super::{guests::Known, plain};
 use crate::{config::Secret, proto::ErrorReason, services::error::status};
 
 /// What is answered without a token.
@@ -155,6 +155,7 @@ where
         if request.uri().path() == LIVENESS {
             return Box::pin(self.inner.call(request));
         }
+        let is_grpc = plain::is_grpc(&request);
         let (delay, waiting) = match &self.door {
             Door::Open => return Box::pin(self.inner.call(let_in(request))),
             Door::Guarded(expected) if expected.matches(&request) => {
@@ -162,13 +163,23 @@ where
             }
             Door::Guarded(expected) => match Arc::clone(&expected.waiting).try_acquire_owned() {
                 Ok(permit) => (expected.delay(), Some(permit)),
-                Err(_) => return Box::pin(std::future::ready(Ok(too_many().into_http()))),
+                Err(_) if is_grpc => {
+                    return Box::pin(std::future::ready(Ok(too_many().into_http())));
+                }
+                Err(_) => {
+                    let answer = plain::answer(StatusCode::TOO_MANY_REQUESTS, TOO_MANY);
+                    return Box::pin(std::future::ready(Ok(answer)));
+                }
             },
             Door::Shut => (Duration::from_secs(1), None),
         };
         Box::pin(async move {
             tokio::time::sleep(delay).await;
             drop(waiting);
+            if !is_grpc {
+                let sentence = "send the agent's token as \"Authorization: Bearer TOKEN\"";
+                return Ok(plain::answer(StatusCode::UNAUTHORIZED, sentence));
+            }
             let message = "send the agent's token as metadata \"authorization: Bearer TOKEN\"";
             let status = status(
                 Code::Unauthenticated,
@@ -181,14 +192,15 @@ where
     }
 }
 
+const TOO_MANY: &str =
+    "too many calls with wrong tokens wait for their answers; correct the token and try again";
+
 fn too_many() -> Status {
-    let message =
-        "too many calls with wrong tokens wait for their answers; correct the token and try again";
     let limit = ("limit", WAITING.to_string());
     status(
         Code::ResourceExhausted,
         ErrorReason::LimitReached,
-        message,
+        TOO_MANY,
         &[(limit.0, limit.1.as_str())],
     )
 }

@@ -17,7 +17,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Sleep, sleep},
+    time::{Sleep, sleep, timeout},
 };
 use tonic::transport::server::Connected;
 use turbopanel_tunnel::FirstBytes;
@@ -79,6 +79,23 @@ pub(super) struct Guest {
     known: Known,
     leaves: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Guest {
+    /// Whether it begins as HTTP/1 does that asks for something. What begins in any other way is HTTP/2, or its
+    /// server says that it is not.
+    pub(super) async fn asks_over_http1(&self) -> bool {
+        let mut first = [0];
+        let peek = self.io.get_ref().peek(&mut first);
+        let peeked = timeout(FIRST_BYTES, peek).await;
+        // "GET" or "HEAD"; the preface of HTTP/2 begins with "PRI".
+        matches!(peeked, Ok(Ok(1))) && matches!(&first, b"G" | b"H")
+    }
+
+    /// Whether its caller has been let in.
+    pub(super) fn known(&self) -> Known {
+        self.known.clone()
+    }
 }
 
 impl Connected for Guest {

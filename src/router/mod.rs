@@ -1,11 +1,14 @@
 //! One router for every way in: the services, and the layers that hold for each call.
 
 mod auth;
+mod count;
 mod deadline;
 mod guests;
 mod health;
 pub mod local;
 mod panics;
+mod plain;
+mod scrape;
 mod stopping;
 mod unimplemented;
 
@@ -59,6 +62,12 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     let service =
         services::stack::StackApi::new(agent.stacks().clone(), agent.operations().clone());
     serve!(stack_service_server, StackServiceServer, service);
+    let service = services::metrics::MetricsApi::new(agent.clone());
+    serve!(metrics_service_server, MetricsServiceServer, service);
+    let (metrics, draining) = (agent.metrics().clone(), draining.clone());
+    agent.tasks().spawn(async move {
+        draining.run_until_cancelled(metrics.keep()).await;
+    });
     health::follow(agent, reporter, served);
     // The set is made by this crate's own build, and a test lists it by reflection.
     let reflection = tonic_reflection::server::Builder::configure()
@@ -69,7 +78,7 @@ pub async fn build(agent: &Agent) -> Deadline<Routes> {
     if let Ok(reflection) = reflection {
         routes = routes.add_service(reflection);
     }
-    let routes = stopping::ended(unimplemented::told(routes), agent);
+    let routes = count::counted(stopping::ended(unimplemented::told(routes), agent), agent);
     Deadline::new(routes.prepare())
 }
 

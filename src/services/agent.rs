@@ -88,7 +88,8 @@ impl AgentService for AgentApi {
     }
 }
 
-fn interval(asked: Option<prost_types::Duration>) -> Result<Duration, Status> {
+/// The time between two messages of a stream.
+pub(super) fn interval(asked: Option<prost_types::Duration>) -> Result<Duration, Status> {
     let Some(asked) = asked else {
         return Ok(Duration::from_secs(10));
     };
@@ -103,7 +104,9 @@ fn interval(asked: Option<prost_types::Duration>) -> Result<Duration, Status> {
 }
 
 fn status(agent: &Agent, engine: EngineStatus) -> AgentStatus {
-    let host = host::read();
+    let host = host::read(agent.host_root());
+    let memory = host.memory;
+    let available = memory.available.or(memory.free);
     AgentStatus {
         name: agent.name(),
         instance: agent.instance().to_string(),
@@ -128,10 +131,10 @@ fn status(agent: &Agent, engine: EngineStatus) -> AgentStatus {
             load1: host.load.0,
             load5: host.load.1,
             load15: host.load.2,
-            memory_total_bytes: host.memory.total,
-            memory_available_bytes: host.memory.available,
-            swap_total_bytes: host.memory.swap_total,
-            swap_free_bytes: host.memory.swap_free,
+            memory_total_bytes: memory.total.unwrap_or_default(),
+            memory_available_bytes: available.unwrap_or_default(),
+            swap_total_bytes: memory.swap_total.unwrap_or_default(),
+            swap_free_bytes: memory.swap_free.unwrap_or_default(),
             disk_total_bytes: host.disk_total,
             disk_available_bytes: host.disk_available,
         }),

@@ -298,6 +298,7 @@ pub fn stack(name: &StackName, error: StackError) -> Status {
         E::Run(RunError::Lost(error)) => return io(error),
         E::Cancelled | E::Run(RunError::Cancelled) => return Status::cancelled(message),
         E::Unavailable(_) => (Code::FailedPrecondition, ErrorReason::StacksUnavailable),
+        E::NotReady(_) => (Code::DeadlineExceeded, ErrorReason::TimeOver),
         E::NotFound(_) => (Code::NotFound, ErrorReason::StackNotFound),
         E::FilesMissing { .. } => (Code::FailedPrecondition, ErrorReason::StackFilesMissing),
         E::Mistake(mistake) => {

@@ -9,6 +9,7 @@ pub mod image;
 mod labels;
 mod listing;
 pub mod log;
+pub mod metrics;
 pub mod network;
 pub mod operation;
 pub mod stack;

@@ -74,7 +74,10 @@ async fn the_first_status_and_the_first_heartbeat_are_right() {
     );
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(plane.remote.heartbeat().unwrap().engine_reachable);
-    assert_eq!(relay.lines(), ["GET /_ping HTTP/1.1"]);
+    // The history of figures asks which containers run, once and for reasons of its own.
+    let mut lines = relay.lines();
+    lines.retain(|line| !line.contains("/containers/"));
+    assert_eq!(lines, ["GET /_ping HTTP/1.1"]);
 }
 
 async fn next(health: &mut Streaming<HealthCheckResponse>) -> ServingStatus {

@@ -145,7 +145,7 @@ async fn docker_logfile_tail_since_and_until() {
                 ..whole(&container)
             };
             let between = |lines: &[Line]| -> Vec<Line> {
-                let time = lines[0].time.max(request.since.unwrap())..request.until.unwrap();
+                let time = request.since.unwrap()..request.until.unwrap();
                 lines
                     .iter()
                     .filter(|line| time.contains(&line.time))

@@ -50,8 +50,21 @@ async fn stack_a_service_that_fails_fails_the_stack() {
     assert_eq!(reason, "STACK_FAILED");
     assert!(message.contains("exited (1)"), "{message}");
     assert_eq!(metadata["exit_code"], "1");
-    // What was made of it can be seen, and taken down.
-    assert!(!rig.containers().await["web"].1);
+    // One that is never ready is waited for as long as was said.
+    let mut request = rig.up(Some(waiting()));
+    request.wait = true;
+    request.wait_timeout = Some(prost_types::Duration {
+        seconds: 2,
+        nanos: 0,
+    });
+    let up = rig.brought_up(request.clone()).await;
+    let (reason, message, _) = up.failure();
+    assert_eq!(reason, "TIME_OVER");
+    assert!(message.contains("not ready after 2 s"), "{message}");
+    assert!(rig.containers().await["web"].1);
+    request.wait = false;
+    let refused = rig.client.up_stack(request).await.unwrap_err();
+    assert_eq!(crate::command_support::reason(&refused), "INVALID_FIELD");
     let restart = RestartStackRequest {
         stack: "tpd-nobody".to_owned(),
         ..RestartStackRequest::default()

@@ -33,6 +33,11 @@ impl<T> FirstBytes<T> {
             deadline: Some(Box::pin(sleep(within))),
         }
     }
+
+    /// The connection itself. What is read from it past this is not counted.
+    pub fn get_ref(&self) -> &T {
+        &self.inner
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for FirstBytes<T> {

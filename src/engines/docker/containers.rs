@@ -18,10 +18,12 @@ use bollard::{
 use tokio::time::timeout;
 
 use super::{
+    ask::Ask,
     container::{Container, Detail, Port, Restart, State},
     engine::Engine,
     error::{Error, Subject},
     names::{ContainerName, ContainerRef, ImageRef, NetworkName},
+    podman,
     signal::Signal,
 };
 
@@ -105,6 +107,10 @@ impl Engine {
         container: &ContainerRef,
     ) -> Result<ContainerInspectResponse, Error> {
         let name = container.as_str();
+        if self.transport().known.is_podman() {
+            let path = format!("/containers/{container}/json");
+            return podman::inspected(self.ask(Ask::get(&path, Subject::Container(name))).await?);
+        }
         let call = self
             .docker()
             .inspect_container(name, None::<InspectContainerOptions>);
@@ -263,6 +269,10 @@ impl Engine {
             return Ok((query, Duration::from_secs(seconds) + margin));
         }
         let own = self.container(container).await?.stop_timeout;
+        if own == Some(0) && self.transport().known.is_podman() {
+            let query = format!("?t={}", podman::GRACE.as_secs());
+            return Ok((query, podman::GRACE + margin));
+        }
         let own = own.map_or(DEFAULT_GRACE, |own| {
             // Below zero the engine waits for ever.
             Duration::from_secs(u64::try_from(own).unwrap_or(24 * 3600))

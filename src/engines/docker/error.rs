@@ -3,6 +3,7 @@
 
 use super::{
     image_error::{self, ImageError},
+    podman,
     registry::RegistryCall,
     things::{Kind, Thing},
     version::ApiVersion,
@@ -279,7 +280,7 @@ impl Error {
         if let Subject::Registry(call) = subject {
             return call.failed(status, message);
         }
-        let message = clean(message);
+        let (status, message) = podman::translated(status, clean(message));
         let ambiguous = message.contains("multiple IDs found with provided prefix");
         match (subject, status) {
             (Subject::Container(container), _) if ambiguous => Self::Ambiguous {

@@ -77,6 +77,7 @@ pub struct Gap {
 /// A log that is being read. Dropping it ends the engine's work for it.
 #[derive(Debug)]
 pub struct Logs {
+    /// The container itself: another one may get its name.
     id: ContainerRef,
     way: Way,
 }

@@ -115,6 +115,14 @@ impl Known {
         Some(self.latest().engine.as_ref()?.api.agree())
     }
 
+    /// Whether the engine that answered last is Podman.
+    pub(super) fn is_podman(&self) -> bool {
+        self.latest()
+            .engine
+            .as_ref()
+            .is_some_and(|engine| engine.podman)
+    }
+
     /// The engine answered. Returns whether it is another one than before.
     pub(super) fn answered(&self, engine: &Identity) -> bool {
         // Held until the status is sent, or an answer and a failure could pass each other.

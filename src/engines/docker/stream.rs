@@ -318,15 +318,10 @@ fn protocol(error: super::http1::HttpError) -> Error {
 
 /// The text in `{"message":"…"}`, or all of it.
 fn message(text: &str) -> String {
-    let inner = text
-        .trim()
-        .strip_prefix("{\"message\":\"")
-        .and_then(|rest| rest.strip_suffix("\"}"));
-    match inner {
-        Some(inner) => inner
-            .replace("\\n", " ")
-            .replace("\\\"", "\"")
-            .replace("\\\\", "\\"),
-        None => text.to_owned(),
-    }
+    let answer: Result<serde_json::Value, _> = serde_json::from_str(text);
+    let message = answer.ok().and_then(|answer| {
+        let message = answer.get("message")?.as_str()?;
+        Some(message.to_owned())
+    });
+    message.unwrap_or_else(|| text.to_owned())
 }

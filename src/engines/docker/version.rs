@@ -6,6 +6,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::podman;
+
 /// A version of the engine's API, for example 1.41.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ApiVersion {
@@ -65,8 +67,10 @@ impl FromStr for ApiVersion {
 pub struct Identity {
     /// The newest API version that it speaks.
     pub api: ApiVersion,
-    /// Its own version, for example "20.10.24". Empty when it does not say.
+    /// Its own version, for example "20.10.24" or "4.3.1 (Podman)". Empty when it does not say.
     pub version: String,
+    /// It is Podman, which speaks the same API.
+    pub podman: bool,
 }
 
 impl Identity {
@@ -75,14 +79,20 @@ impl Identity {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let api = text("api-version")?.parse().ok()?;
         // "Docker/20.10.24+dfsg1 (linux)"
-        let version = text("server")
+        let (product, rest) = text("server")
             .and_then(|server| server.split_once('/'))
-            .and_then(|(_, rest)| rest.split_whitespace().next())
-            .unwrap_or_default()
-            .chars()
-            .take(64)
-            .collect();
-        Some(Self { api, version })
+            .unwrap_or_default();
+        let version = rest.split_whitespace().next().unwrap_or_default();
+        let mut version: String = version.chars().take(64).collect();
+        let podman = product == podman::SERVER;
+        if podman {
+            version.push_str(" (Podman)");
+        }
+        Some(Self {
+            api,
+            version,
+            podman,
+        })
     }
 }
 
@@ -115,6 +125,11 @@ mod tests {
         headers.insert("server", "Docker/20.10.24+dfsg1 (linux)".parse().unwrap());
         let identity = Identity::from_headers(&headers).unwrap();
         assert_eq!(identity.version, "20.10.24+dfsg1");
+        assert!(!identity.podman);
         assert_eq!(identity.api, version("1.41"));
+        headers.insert("server", "Libpod/4.3.1 (linux)".parse().unwrap());
+        let identity = Identity::from_headers(&headers).unwrap();
+        assert_eq!(identity.version, "4.3.1 (Podman)");
+        assert!(identity.podman);
     }
 }

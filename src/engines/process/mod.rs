@@ -1,5 +1,6 @@
 //! Processes on the host that the agent runs on, each in a process group of its own that dies whole.
 
+pub mod own;
 pub mod user;
 
 use std::{

@@ -38,12 +38,12 @@ impl NotUsed {
 pub(super) async fn project(engine: &Engine, source: Source) -> Result<Project, NotUsed> {
     let image = source.image.parse();
     let image = image.map_err(|_| NotUsed("its image has no id".to_owned()))?;
-    let labels = engine.image_labels(&image).await;
-    let labels =
-        labels.map_err(|error| NotUsed(format!("its image cannot be looked at: {error}")))?;
+    let looked_at = engine.image(&image).await;
+    let cannot = |error| NotUsed(format!("its image cannot be looked at: {error}"));
+    let (image, _) = looked_at.map_err(cannot)?;
     if listed::SOURCES
         .iter()
-        .any(|label| labels.contains_key(*label))
+        .any(|label| image.config.labels.contains_key(*label))
     {
         let why = "its labels come from its image, and are not followed";
         return Err(NotUsed(why.to_owned()));

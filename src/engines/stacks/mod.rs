@@ -22,6 +22,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -62,6 +63,9 @@ pub enum StackError {
     /// It was asked to end.
     #[error("it was cancelled")]
     Cancelled,
+    /// Its services were waited for too long.
+    #[error("the services are not ready after {} s: see their logs and health checks, or allow more time", .0.as_secs())]
+    NotReady(Duration),
     /// There is nothing of it.
     #[error(
         "there is no stack {0}: list the stacks to see their names, or bring it up with its files"

@@ -66,6 +66,7 @@ impl StackApi {
             stack,
             command,
             files,
+            patience: None,
         }
     }
 }
@@ -166,7 +167,11 @@ impl StackService for StackApi {
             sent: parse::files(request.files.clone())?,
             keep: true,
         };
-        let work = self.work(stack, command, needs);
+        let patience = parse::patience(&request)?;
+        let work = Work {
+            patience,
+            ..self.work(stack, command, needs)
+        };
         self.begin("stack.up", request_id, &request, work)
     }
 

@@ -1,5 +1,7 @@
 //! From the contract's requests to what compose is told.
 
+use std::time::Duration;
+
 use tonic::Status;
 
 use crate::{
@@ -73,18 +75,19 @@ pub(super) fn up(request: &UpStackRequest) -> Result<Vec<String>, Status> {
     if request.wait {
         command.push("--wait".to_owned());
     }
-    match seconds(request.wait_timeout, "wait_timeout", MAX_WAIT)? {
-        Some(seconds) if request.wait && seconds > 0 => {
-            command.push(format!("--wait-timeout={seconds}"));
-        }
-        Some(seconds) => {
-            let mend = "say wait with it, and at least 1 s";
-            return Err(invalid("wait_timeout", &seconds.to_string(), mend));
-        }
-        None => {}
-    }
     command.extend(services(&request.services)?);
     Ok(command)
+}
+
+/// How long services may be waited for.
+pub(super) fn patience(request: &UpStackRequest) -> Result<Option<Duration>, Status> {
+    match seconds(request.wait_timeout, "wait_timeout", MAX_WAIT)? {
+        Some(seconds) if !request.wait || seconds == 0 => {
+            let mend = "say wait with it, and at least 1 s";
+            Err(invalid("wait_timeout", &seconds.to_string(), mend))
+        }
+        seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.unsigned_abs()))),
+    }
 }
 
 /// `docker compose down` with these options.

@@ -1,11 +1,16 @@
 //! The operations: their turn, what compose says of them, and how they end.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::pending,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
+use tokio::{sync::Notify, time::sleep};
 use tonic::Status;
 
 use crate::{
@@ -40,6 +45,8 @@ pub(super) struct Work {
     pub(super) stack: StackName,
     pub(super) command: Vec<String>,
     pub(super) files: Needs,
+    /// How long services may be waited for.
+    pub(super) patience: Option<Duration>,
 }
 
 /// The files that it needs.
@@ -75,6 +82,7 @@ impl Work {
             stack,
             command,
             files,
+            patience,
         } = self;
         let cancel = reporter.cancelled();
         let _turn = tokio::select! {
@@ -86,6 +94,7 @@ impl Work {
             reporter,
             warnings: Mutex::default(),
             changed: AtomicBool::new(false),
+            waiting: Notify::new(),
         };
         let mut forgotten = false;
         let project: Option<Project> = match files {
@@ -110,9 +119,24 @@ impl Work {
             }
         };
         let told = |said| heard.hear(said);
-        stacks
-            .run(&stack, project.as_ref(), command, &cancel, told)
-            .await?;
+        let ending = cancel.child_token();
+        {
+            let running = stacks.run(&stack, project.as_ref(), command, &ending, told);
+            let mut running = std::pin::pin!(running);
+            tokio::select! {
+                biased;
+                done = &mut running => done?,
+                // Compose's own time limit ends well when it is over.
+                patience = heard.impatient(patience) => {
+                    ending.cancel();
+                    let ended = running.await;
+                    if matches!(ended, Err(StackError::Cancelled)) && !cancel.is_cancelled() {
+                        return Err(StackError::NotReady(patience));
+                    }
+                    ended?;
+                }
+            }
+        }
         if forgotten {
             stacks.forget(&stack).await?;
         }
@@ -132,6 +156,8 @@ struct Heard {
     reporter: Reporter,
     warnings: Mutex<Vec<String>>,
     changed: AtomicBool,
+    /// Compose has begun to wait for a service.
+    waiting: Notify,
 }
 
 impl Heard {
@@ -146,6 +172,9 @@ impl Heard {
                 if CHANGES.contains(&status.as_str()) {
                     self.changed.store(true, Ordering::Relaxed);
                 }
+                if status == "Waiting" {
+                    self.waiting.notify_one();
+                }
                 self.reporter.progress(&item, &status, current, total);
             }
             Said::Warning(warning) => self.warn(warning),
@@ -154,6 +183,18 @@ impl Heard {
                 let words = Bytes::from(format!("{words}\n"));
                 self.reporter.output(OutputStream::Stderr, words);
             }
+        }
+    }
+
+    /// Returns when services have been waited for too long.
+    async fn impatient(&self, patience: Option<Duration>) -> Duration {
+        match patience {
+            Some(patience) => {
+                self.waiting.notified().await;
+                sleep(patience).await;
+                patience
+            }
+            None => pending().await,
         }
     }
 

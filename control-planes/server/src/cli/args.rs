@@ -87,6 +87,20 @@ pub(crate) enum Command {
         #[arg(long, short)]
         all: bool,
     },
+    /// Shows what running containers use, again and again on a terminal; without an agent, of all that are connected.
+    #[command(
+        after_help = "Examples:\n  turbopanel stats\n  turbopanel stats web-2/db\n  turbopanel stats web-2 --json | jq '.[] | select(.cpu_percent > 50) | .name'"
+    )]
+    Stats {
+        /// The agent, or the agent and its container.
+        #[arg(value_name = "AGENT[/CONTAINER]", value_parser = text::place)]
+        place: Option<text::Place>,
+        /// Prints once, on a terminal too.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Shows how an agent's host is doing, and its busiest and largest processes, again and again on a terminal.
+    Top(Top),
     /// Prints what containers have printed, byte for byte.
     Logs(Logs),
     /// Finds lines in the logs of containers, and prints them with their times.
@@ -141,6 +155,25 @@ pub(crate) struct Serve {
     /// How much is logged: debug, info, warn or error.
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL", ignore_case = true, value_parser = ["debug", "info", "warn", "error"])]
     pub(crate) log_level: String,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  turbopanel top local
+  turbopanel top web-2 --processes 5 --once
+  turbopanel top web-2 --json | jq .memory")]
+pub(crate) struct Top {
+    /// The agent's name.
+    pub(crate) agent: String,
+    /// So many by CPU, and as many by memory; 0 for none.
+    #[arg(long, short = 'n', default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) processes: u32,
+    /// Shows command lines instead of names: they may hold secrets.
+    #[arg(long)]
+    pub(crate) command_lines: bool,
+    /// Prints once, on a terminal too.
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 #[derive(Debug, Subcommand)]

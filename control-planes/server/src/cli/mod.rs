@@ -23,16 +23,19 @@ mod operations;
 mod output;
 mod progress;
 mod ps;
+mod refresh;
 mod screen;
 mod search;
 mod selectors;
 mod serve;
 mod stack;
+mod stats;
 mod status;
 mod stdin;
 mod table;
 mod text;
 mod token;
+mod top;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -107,6 +110,8 @@ async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8
         } => agents::remove(connection, name, json).await,
         Command::Status { agent } => status::show(connection, &agent, json).await,
         Command::Ps { agent, all } => ps::list(connection, agent, all, json).await,
+        Command::Stats { place, once } => stats::show(connection, place, once, json).await,
+        Command::Top(args) => top::show(connection, args, json).await,
         Command::Logs(args) => logs::stream(connection, args, json).await,
         Command::Search(args) => search::run(connection, args, json).await,
         Command::Exec(args) => exec::run(connection, args, json).await,

@@ -99,9 +99,13 @@ fn for_people(status: &AgentStatus) -> Table {
 
 fn engine_cell(engine: &EngineStatus) -> Cell {
     if engine.reachable {
+        let (product, version) = match engine.version.strip_suffix(" (Podman)") {
+            Some(version) => ("Podman", version),
+            None => ("Docker", engine.version.as_str()),
+        };
         let text = format!(
-            "Docker {} (API {}) at {}",
-            engine.version, engine.api_version, engine.address
+            "{product} {version} (API {}) at {}",
+            engine.api_version, engine.address
         );
         Cell::new(&text, Colour::Good)
     } else {

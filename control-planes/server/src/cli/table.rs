@@ -44,9 +44,14 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
+    /// It as text for standard output.
+    pub(crate) fn text(&self) -> String {
+        self.render(colour::on_stdout())
+    }
+
     /// Prints it to standard output.
     pub(crate) fn print(&self) -> Result<(), Failure> {
-        output::print(self.render(colour::on_stdout()).as_bytes())
+        output::print(self.text().as_bytes())
     }
 
     fn render(&self, colours: bool) -> String {

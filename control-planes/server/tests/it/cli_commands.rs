@@ -330,6 +330,8 @@ fn every_command_has_examples() {
         &["agents", "remove"],
         &["status"],
         &["ps"],
+        &["stats"],
+        &["top"],
         &["logs"],
         &["exec"],
         &["token", "create"],

@@ -1,0 +1,71 @@
+//! Finding cgroups, on a host of fixtures (version 2) and by what processes say (both).
+
+use super::*;
+
+fn fixture() -> HostRoot {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    HostRoot::under(manifest.join("tests/fixtures/host"))
+}
+
+#[test]
+fn both_drivers_places_are_found() {
+    let tree = Tree::find(&fixture()).unwrap();
+    assert!(matches!(tree, Tree::V2(_)));
+    let (by_engine, by_systemd) = ("a".repeat(64), "b".repeat(64));
+    assert_eq!(
+        tree.running(),
+        Some(vec![by_engine.clone(), by_systemd.clone()])
+    );
+    assert!(tree.usual(&by_engine).is_some() && tree.usual(&by_systemd).is_some());
+    // Another parent: only a process of the container tells it.
+    let (root, elsewhere) = (fixture(), "c".repeat(64));
+    assert_eq!(tree.usual(&elsewhere), None);
+    assert!(tree.of_process(&root, 4242, &elsewhere).is_some());
+    assert_eq!(tree.of_process(&root, 4242, &by_engine), None);
+    assert_eq!(tree.of_process(&root, 4243, &elsewhere), None);
+}
+
+#[test]
+fn version_1_has_a_path_for_each_controller() {
+    let tree = Tree::V1("/cg".into());
+    let place = tree.parse(
+        b"9:name=systemd:/docker/x\n8:pids:/docker/x\n4:memory:/mem/x\n2:cpuacct,cpu:/c\n0::/docker/x\n",
+    );
+    let folders = tree.folders(&place);
+    let folders = folders.map(|folder| folder.map(|folder| folder.display().to_string()));
+    assert_eq!(
+        folders,
+        [
+            Some("/cg/cpuacct/c".to_owned()),
+            Some("/cg/cpu/c".to_owned()),
+            Some("/cg/memory/mem/x".to_owned()),
+            None,
+            Some("/cg/pids/docker/x".to_owned()),
+        ]
+    );
+}
+
+#[test]
+fn what_a_process_says_leads_nowhere_else() {
+    let tree = Tree::V2("/cg".into());
+    for text in [
+        &b""[..],
+        b"0::/../../etc",
+        b"x",
+        b"0:",
+        b"\xff::/a/../b",
+        b"1:cpu:/a",
+    ] {
+        let place = tree.parse(text);
+        assert!(
+            place.paths.iter().all(Option::is_none),
+            "{text:?}: {place:?}"
+        );
+    }
+}
+
+#[test]
+fn a_host_without_cgroups_has_none() {
+    assert_eq!(Tree::find(&HostRoot::under("/nowhere".into())), None);
+    assert_eq!(Tree::V2("/nowhere".into()).running(), None);
+}

@@ -1,0 +1,160 @@
+//! The figures of containers, as cAdvisor names them.
+
+use super::super::{
+    convert::seconds,
+    exposition::{
+        Exposition,
+        Kind::{self, Counter, Gauge},
+        Value,
+    },
+};
+use crate::engines::{host::Usage, metrics::ContainerSample};
+
+type Figure = fn(&Usage) -> Option<u64>;
+
+/// Name, help, figure; times in nanoseconds.
+const SECONDS: [(&str, &str, Figure); 4] = [
+    (
+        "cpu_usage",
+        "Cumulative cpu time consumed in seconds.",
+        |u| u.cpu,
+    ),
+    (
+        "cpu_user",
+        "Cumulative user cpu time consumed in seconds.",
+        |u| u.cpu_user,
+    ),
+    (
+        "cpu_system",
+        "Cumulative system cpu time consumed in seconds.",
+        |u| u.cpu_system,
+    ),
+    (
+        "cpu_cfs_throttled",
+        "Total time duration the container has been throttled.",
+        |u| u.throttled,
+    ),
+];
+
+const COUNTERS: [(&str, &str, Figure); 14] = [
+    (
+        "cpu_cfs_periods",
+        "Number of elapsed enforcement period intervals.",
+        |u| u.periods,
+    ),
+    (
+        "cpu_cfs_throttled_periods",
+        "Number of throttled period intervals.",
+        |u| u.throttled_periods,
+    ),
+    (
+        "network_receive_bytes",
+        "Cumulative count of bytes received.",
+        |u| u.rx_bytes,
+    ),
+    (
+        "network_receive_packets",
+        "Cumulative count of packets received.",
+        |u| u.rx_packets,
+    ),
+    (
+        "network_receive_errors",
+        "Cumulative count of errors encountered while receiving.",
+        |u| u.rx_errors,
+    ),
+    (
+        "network_receive_packets_dropped",
+        "Cumulative count of packets dropped while receiving.",
+        |u| u.rx_dropped,
+    ),
+    (
+        "network_transmit_bytes",
+        "Cumulative count of bytes transmitted.",
+        |u| u.tx_bytes,
+    ),
+    (
+        "network_transmit_packets",
+        "Cumulative count of packets transmitted.",
+        |u| u.tx_packets,
+    ),
+    (
+        "network_transmit_errors",
+        "Cumulative count of errors encountered while transmitting.",
+        |u| u.tx_errors,
+    ),
+    (
+        "network_transmit_packets_dropped",
+        "Cumulative count of packets dropped while transmitting.",
+        |u| u.tx_dropped,
+    ),
+    ("fs_reads_bytes", "Cumulative count of bytes read.", |u| {
+        u.read_bytes
+    }),
+    (
+        "fs_writes_bytes",
+        "Cumulative count of bytes written.",
+        |u| u.written_bytes,
+    ),
+    ("fs_reads", "Cumulative count of reads completed.", |u| {
+        u.reads
+    }),
+    ("fs_writes", "Cumulative count of writes completed.", |u| {
+        u.writes
+    }),
+];
+
+const GAUGES: [(&str, &str, Figure); 8] = [
+    (
+        "memory_usage_bytes",
+        "Current memory usage, the cache of files included.",
+        |u| u.memory,
+    ),
+    (
+        "memory_working_set_bytes",
+        "Current memory usage less the cache that was not used lately.",
+        |u| u.working_set,
+    ),
+    ("memory_rss", "Size of RSS in bytes.", |u| u.anonymous),
+    ("memory_cache", "Total page cache memory.", |u| u.cache),
+    ("memory_swap", "Container swap usage in bytes.", |u| u.swap),
+    (
+        "spec_memory_limit_bytes",
+        "Memory limit for the container; not there without one.",
+        |u| u.memory_limit,
+    ),
+    (
+        "threads",
+        "Number of threads running inside the container.",
+        |u| u.pids,
+    ),
+    (
+        "threads_max",
+        "Maximum number of threads allowed inside the container; not there without one.",
+        |u| u.pids_limit,
+    ),
+];
+
+/// Writes them down.
+pub(super) fn write(text: &mut Exposition, sample: &ContainerSample) {
+    let mut tell =
+        |kind: Kind, name: &str, help: &str, figure: &dyn Fn(&Usage) -> Option<Value>| {
+            let mut family = text.family(kind, name, help);
+            for row in &sample.rows {
+                family.sample(&[("id", &row.id), ("name", &row.name)], figure(&row.usage));
+            }
+        };
+    for (what, help, figure) in SECONDS {
+        let name = format!("container_{what}_seconds_total");
+        tell(Counter, &name, help, &|usage| {
+            seconds(figure(usage)).map(Into::into)
+        });
+    }
+    for (what, help, figure) in COUNTERS {
+        let name = format!("container_{what}_total");
+        tell(Counter, &name, help, &|usage| figure(usage).map(Into::into));
+    }
+    for (what, help, figure) in GAUGES {
+        let name = format!("container_{what}");
+        tell(Gauge, &name, help, &|usage| figure(usage).map(Into::into));
+    }
+}
