@@ -16,7 +16,6 @@ use turbopanel_control_plane::proto::agent::{
 use turbopanel_tunnel::{Channel, Presence};
 
 use super::{
-    args::Logs,
     colour,
     connection::{Connection, settle},
     failure::{Failure, reason},
@@ -24,6 +23,7 @@ use super::{
     lines::{Form, Printer},
     note,
     output::{self, Output, Side},
+    selectors::Logs,
     text,
 };
 

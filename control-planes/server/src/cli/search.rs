@@ -11,12 +11,13 @@ use turbopanel_control_plane::proto::agent::{
 };
 
 use super::{
-    args::Search,
     colour::{self, Colour},
     connection::Connection,
     failure::Failure,
     lines::{Form, Printer},
-    note, output, text,
+    note, output,
+    selectors::Search,
+    text,
 };
 
 /// Prints what is found, the oldest first.

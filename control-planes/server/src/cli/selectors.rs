@@ -1,4 +1,4 @@
-//! Which containers' logs, and which of their lines: the arguments that `logs` and `search` have in common.
+//! What may be typed for `logs` and `search`: which containers' logs, and which of their lines.
 
 use std::time::SystemTime;
 
@@ -10,6 +10,67 @@ use super::{
     moment::{self, Moment},
     text,
 };
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  turbopanel logs local/web -f --tail 100
+  turbopanel logs web-2/db --since 10m --timestamps
+  turbopanel logs web-2 --project shop -f --level warn
+  turbopanel logs web-2 --label tier=front --grep ' 5[0-9][0-9] ' --exclude /health
+  turbopanel logs web-2 --all --since 2026-11-24T08:00:00Z --until 2026-11-24T09:00:00Z")]
+pub(crate) struct Logs {
+    /// The agent and its container, or the agent alone with a selector.
+    #[arg(value_name = "AGENT[/CONTAINER]", value_parser = text::place)]
+    pub(crate) place: text::Place,
+    #[command(flatten)]
+    pub(crate) selectors: Selectors,
+    /// Goes on with what comes, over cuts and restarts: of one container until it ends, of several until it is stopped.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only so many of the last lines, of all containers together.
+    #[arg(long, short = 'n', value_name = "LINES")]
+    pub(crate) tail: Option<u32>,
+    /// Puts the time before each line.
+    #[arg(long, short)]
+    pub(crate) timestamps: bool,
+    /// Only lines in which this regular expression is found; can be repeated, then one of them.
+    #[arg(long, short, value_name = "RE")]
+    pub(crate) grep: Vec<String>,
+    #[command(flatten)]
+    pub(crate) lines: Lines,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  turbopanel search web-2/db 'deadlock detected' -C 3
+  turbopanel search web-2 --project shop 'order 4711' --since 2d
+  turbopanel search web-2 --all '(?i)out of memory' --limit 1000 --json")]
+pub(crate) struct Search {
+    /// The agent and its container, or the agent alone with a selector.
+    #[arg(value_name = "AGENT[/CONTAINER]", value_parser = text::place)]
+    pub(crate) place: text::Place,
+    /// A regular expression in the syntax of Rust's crate regex.
+    pub(crate) pattern: String,
+    #[command(flatten)]
+    pub(crate) selectors: Selectors,
+    /// So many lines before and after each line that is found.
+    #[arg(long, short = 'C', value_name = "LINES")]
+    pub(crate) context: Option<u32>,
+    /// So many lines before.
+    #[arg(long, short = 'B', value_name = "LINES")]
+    pub(crate) before: Option<u32>,
+    /// So many lines after.
+    #[arg(long, short = 'A', value_name = "LINES")]
+    pub(crate) after: Option<u32>,
+    /// So many lines are found at most, 10000 in all.
+    #[arg(long, value_name = "LINES", default_value_t = 100)]
+    pub(crate) limit: u32,
+    /// The oldest ones instead of the newest.
+    #[arg(long)]
+    pub(crate) oldest: bool,
+    #[command(flatten)]
+    pub(crate) lines: Lines,
+}
 
 /// Which containers of the agent.
 #[derive(Clone, Debug, Default, clap::Args)]
