@@ -13,6 +13,7 @@
 
 mod agent;
 mod echo;
+mod followmany;
 mod idle;
 mod logfile;
 mod logs;
@@ -20,6 +21,7 @@ mod metrics;
 mod plane;
 mod process;
 mod row;
+mod search;
 mod serve;
 mod size;
 mod start;
@@ -63,6 +65,14 @@ const GROUPS: &[Group] = &[
     Group {
         id: "logfile",
         measure: logfile::measure,
+    },
+    Group {
+        id: "search",
+        measure: search::measure,
+    },
+    Group {
+        id: "followmany",
+        measure: followmany::measure,
     },
     Group {
         id: "metrics",

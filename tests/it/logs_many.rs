@@ -185,28 +185,32 @@ async fn containers_that_come_end_and_come_again_are_followed() {
     let first = marked.run(&[], "echo one; sleep 600");
     let mut got = Got::open(engine(), marked.request(true)).await.unwrap();
     got.until("the first line", |got| got.has("one")).await;
-    let second = marked.run(&[], "echo two; sleep 600");
+    let second = marked.run(&[], "echo two; while :; do sleep 0.1; echo tick; done");
     got.until("one that came later", |got| got.has("two")).await;
-    // Renamed, and told so with its next line.
+    // Renamed, and told so with a line that comes soon.
     let name = format!("{}-renamed", second.name);
     docker(None, &["rename", &second.name, &name]);
+    let renamed = |got: &Got| got.sources.values().any(|one| one.container_name == name);
+    got.until("its new name", renamed).await;
     docker(None, &["restart", "-t", "0", &name]);
-    got.until("started again", |got| got.of(&name) == ["two", "two"])
-        .await;
-    assert!(
-        got.ends.contains(&(name.clone(), Reason::ContainerEnded)),
-        "{:?}",
-        got.ends
-    );
+    let twice = |got: &Got| got.texts().iter().filter(|text| *text == "two").count() == 2;
+    got.until("started again", twice).await;
     docker(None, &["rm", "-f", &name]);
-    let removed = (name, Reason::ContainerRemoved);
+    let removed = (name.clone(), Reason::ContainerRemoved);
     got.until("removed", |got| got.ends.contains(&removed))
         .await;
+    assert!(got.ends.contains(&(name, Reason::ContainerEnded)));
     // One that prints and is gone at once is there long enough to be read.
     let brief = marked.run(&[], "echo brief");
     got.until("a brief one", |got| got.has("brief")).await;
     let ended = (brief.name.clone(), Reason::ContainerEnded);
     got.until("its end", |got| got.ends.contains(&ended)).await;
+    // And again, as briefly: its lines are new, and the old ones are not.
+    docker(None, &["start", &brief.name]);
+    got.until("the brief one again", |got| {
+        got.of(&brief.name) == ["brief", "brief"]
+    })
+    .await;
     assert_eq!(got.texts().iter().filter(|text| *text == "one").count(), 1);
     drop((first, brief));
 }

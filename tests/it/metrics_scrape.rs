@@ -155,18 +155,19 @@ fn every_line_is_as_the_format_says() {
         assert!(one(name) > 0.0, "{name}");
     }
     assert!(one("node_load1") >= 0.0);
-    let of = |name: &str| {
-        let mine = |((known, labels), _): &(&Key, &f64)| {
-            known == name
-                && labels
-                    .iter()
-                    .any(|(label, value)| label == "name" && *value == container.name)
-        };
-        *samples
+    let is_mine = |labels: &[(String, String)]| {
+        labels
             .iter()
-            .find(mine)
-            .unwrap_or_else(|| panic!("no {name} in {text}"))
-            .1
+            .any(|(label, value)| label == "name" && *value == container.name)
+    };
+    let of = |name: &str| {
+        let mut found = samples
+            .iter()
+            .filter(|((known, labels), _)| known == name && is_mine(labels));
+        let (_, value) = found
+            .next()
+            .unwrap_or_else(|| panic!("no {name} in {text}"));
+        *value
     };
     assert!(of("container_memory_working_set_bytes") > 0.0);
     assert!(of("container_cpu_usage_seconds_total") > 0.0);

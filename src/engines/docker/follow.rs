@@ -5,6 +5,8 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use bytes::BytesMut;
+
 use super::{
     container::{Container, State},
     engine::Engine,
@@ -18,6 +20,9 @@ use super::{
 
 /// `{"type":["container"],"event":[…]}`, as a query has it. Health checks, which run all the time, are left out.
 const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22create%22%2C%22start%22%2C%22restart%22%2C%22die%22%2C%22died%22%2C%22destroy%22%2C%22remove%22%2C%22rename%22%5D%7D";
+
+/// Longer events are not read.
+const MAX_EVENT: usize = 4 << 20;
 
 /// Which containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +107,7 @@ impl Engine {
             stream: Stream::open(self.transport(), request).await?,
             status: self.watch(),
             engine: self.clone(),
+            text: BytesMut::new(),
         })
     }
 }
@@ -157,16 +163,19 @@ pub(super) struct Changes {
     engine: Engine,
     stream: Stream,
     status: Watch,
+    /// The beginning of an event.
+    text: BytesMut,
 }
 
 impl Changes {
-    /// Waits for a change; an error when the engine does not tell any more. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<(), Error> {
+    /// Waits for changes, and returns whose they are, as far as they say it; an error when the engine does not tell any
+    /// more. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Vec<String>, Error> {
         loop {
             tokio::select! {
                 biased;
                 bytes = self.stream.next() => return match bytes? {
-                    Some(_) => Ok(()),
+                    Some(bytes) => Ok(self.ids(&bytes)),
                     None => Err(self.engine.transport().broke("it ended its events")),
                 },
                 () = self.status.away() => {
@@ -177,6 +186,27 @@ impl Changes {
             }
         }
     }
+
+    /// The ids in the events that have come whole.
+    fn ids(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.text.extend_from_slice(bytes);
+        let Some(last) = memchr::memrchr(b'\n', &self.text) else {
+            // An event has all labels in it. One that is longer still says nothing, but that something has changed.
+            if self.text.len() > MAX_EVENT {
+                self.text.clear();
+            }
+            return Vec::new();
+        };
+        let events = self.text.split_to(last + 1);
+        let events = events.as_ref().split(|byte: &u8| *byte == b'\n');
+        events.filter_map(id).collect()
+    }
+}
+
+/// The id in an event.
+fn id(event: &[u8]) -> Option<String> {
+    let event: serde_json::Value = serde_json::from_slice(event).ok()?;
+    Some(event.get("id")?.as_str()?.to_owned())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //! dropping it ends everything. What is held is bounded by the number of sources.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    container::Container,
+    container::{Container, State},
     engine::Engine,
     error::Error,
     follow::{Changes, MergeRequest, Selected, Selection},
@@ -213,7 +213,7 @@ impl Merge {
                 }
             } => {
                 self.list_soon();
-                changed
+                changed.map(|ids| self.sources.touch(&ids))
             }
         }
     }
@@ -251,7 +251,7 @@ impl Merge {
     /// Begins to read a source from where it was read to.
     fn read(&mut self, index: u32, phase: Phase) {
         if let Some(source) = self.sources.all.get_mut(&index) {
-            source.phase = phase;
+            (source.phase, source.touched) = (phase, false);
             let request = self.request.of(source.id.clone(), phase == Phase::Live);
             let reader = Reader::new(&self.engine, request, source.read.clone()).near_the_end();
             let reading = Box::new(reader).next(Arc::clone(&self.permits));
@@ -312,7 +312,8 @@ impl Merge {
                     source.phase = Phase::Idle;
                     let over = self.request.until.is_some_and(|until| until <= now());
                     if end == LogEnd::ContainerEnded || !over {
-                        source.ended = Some(SourceEnd::Ended);
+                        let known = source.told == Some(SourceEnd::Ended);
+                        source.ended = (!known).then_some(SourceEnd::Ended);
                         self.list_soon();
                     }
                 }
@@ -355,39 +356,18 @@ impl Merge {
 
     /// Compares with what the engine lists now.
     fn listed(&mut self, selected: Selected) -> Result<(), Error> {
-        let mut listed: HashMap<String, Container> = selected
-            .containers
-            .into_iter()
-            .map(|container| (container.id.clone(), container))
-            .collect();
-        let mut start = Vec::new();
-        let mut again = false;
-        for (index, source) in &mut self.sources.all {
-            let Some(container) = listed.remove(&source.label.id) else {
-                source.removed = true;
-                if source.phase == Phase::Idle {
-                    source.ended = Some(SourceEnd::Removed);
-                }
-                continue;
-            };
-            source.label.name.clone_from(&container.name);
-            source.runs = container.runs();
-            let readable = !matches!(source.told, Some(SourceEnd::Unreadable(_)));
-            if source.runs && source.phase == Phase::Idle && readable {
-                match source.ended {
-                    // What ended is told before what begins.
-                    Some(_) => again = true,
-                    None => start.push(*index),
-                }
+        let mut compared = self.sources.compare(selected.containers);
+        for container in compared.new {
+            let index = self.add(&container)?;
+            // One that was only made has printed nothing; its start will be told.
+            if container.state != State::Created {
+                compared.start.push(index);
             }
         }
-        for container in listed.into_values() {
-            start.push(self.add(&container)?);
-        }
-        for index in start {
+        for index in compared.start {
             self.read(index, Phase::Live);
         }
-        if again {
+        if compared.again {
             self.list_soon();
         }
         Ok(())

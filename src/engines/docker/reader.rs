@@ -116,6 +116,9 @@ impl Reader {
                 Ok(end) => end,
                 Err(error) => break Err(error),
             };
+            if self.skip.is_over() {
+                gap = gap.or(rotated(logs, &lines));
+            }
             if !self.sift(&mut lines, &mut gap) {
                 // Not among the last lines.
                 lines.clear();
@@ -143,7 +146,10 @@ impl Reader {
                 continue;
             };
             let end = logs.next(lines).await?;
-            let mut gap = None;
+            let mut gap = match self.skip.is_over() {
+                true => rotated(logs, lines),
+                false => None,
+            };
             self.sift(lines, &mut gap);
             if end.is_some() || !lines.is_empty() {
                 return Ok((gap, end));
@@ -184,4 +190,13 @@ impl Reader {
         }
         true
     }
+}
+
+/// What the reading of files has missed before these lines. While a place is looked for, it is the place that counts.
+fn rotated(logs: &mut Logs, lines: &[Line]) -> Option<Gap> {
+    let gap = logs.gap()?;
+    Some(Gap {
+        after: gap.after.unwrap_or_default(),
+        before: lines.first().map_or(0, |line| line.time),
+    })
 }

@@ -68,6 +68,8 @@ pub(super) struct Source {
     pub(super) id: ContainerRef,
     pub(super) label: Label,
     pub(super) runs: bool,
+    /// Something has happened to it since its reading began: it may have run and ended meanwhile.
+    pub(super) touched: bool,
     /// It is no more.
     pub(super) removed: bool,
     pub(super) phase: Phase,
@@ -95,6 +97,7 @@ impl Source {
             id,
             label: container.into(),
             runs: container.runs(),
+            touched: false,
             removed: false,
             phase: Phase::Idle,
             queue: VecDeque::new(),
@@ -110,6 +113,9 @@ impl Source {
     /// Takes lines that were read.
     pub(super) fn take(&mut self, lines: Vec<Line>) -> usize {
         let before = self.bytes;
+        if !lines.is_empty() {
+            self.told = None;
+        }
         for line in &lines {
             self.read.push(line);
             self.bytes += line.content.len() + OVERHEAD;

@@ -4,13 +4,14 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap, HashMap},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{
+    container::Container,
     lines::Line,
     source::{Label, OVERHEAD, Phase, Source, SourceEnd},
 };
@@ -33,6 +34,17 @@ pub(super) struct Sources {
     held: usize,
     /// When live lines that wait are given.
     due: Option<Instant>,
+}
+
+/// What is to be done after a look at the engine's list.
+#[derive(Debug)]
+pub(super) struct Compared {
+    /// To be read on.
+    pub(super) start: Vec<u32>,
+    /// Not known before.
+    pub(super) new: Vec<Container>,
+    /// To be looked at again soon.
+    pub(super) again: bool,
 }
 
 impl Sources {
@@ -63,6 +75,43 @@ impl Sources {
             }
             self.held += source.take(lines);
         }
+    }
+
+    /// Something has happened to the containers with these ids.
+    pub(super) fn touch(&mut self, ids: &[String]) {
+        for source in self.all.values_mut() {
+            source.touched |= ids.contains(&source.label.id);
+        }
+    }
+
+    /// Compares with what the engine lists.
+    pub(super) fn compare(&mut self, listed: Vec<Container>) -> Compared {
+        let mut listed: HashMap<String, Container> = listed
+            .into_iter()
+            .map(|container| (container.id.clone(), container))
+            .collect();
+        let (mut start, mut again) = (Vec::new(), false);
+        for (index, source) in &mut self.all {
+            let Some(container) = listed.remove(&source.label.id) else {
+                source.removed = true;
+                if source.phase == Phase::Idle {
+                    source.ended = Some(SourceEnd::Removed);
+                }
+                continue;
+            };
+            source.label.name.clone_from(&container.name);
+            source.runs = container.runs();
+            let readable = !matches!(source.told, Some(SourceEnd::Unreadable(_)));
+            if (source.runs || source.touched) && source.phase == Phase::Idle && readable {
+                match source.ended {
+                    // What ended is told before what begins.
+                    Some(_) => again = true,
+                    None => start.push(*index),
+                }
+            }
+        }
+        let new = listed.into_values().collect();
+        Compared { start, new, again }
     }
 
     /// Why sources have ended whose lines were all given. Those that are no more are forgotten.

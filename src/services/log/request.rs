@@ -13,7 +13,7 @@ use crate::{
         DownloadLogsRequest, LogSelection, OutputStream, SearchLogsRequest,
         download_logs_request::Format, search_logs_request::Order,
     },
-    services::{container::container_ref, error},
+    services::{container::container_ref, error, time},
 };
 
 /// Labels that a container must have, at most.
@@ -132,8 +132,7 @@ pub(super) fn nanos(
     field: &str,
     time: Option<&prost_types::Timestamp>,
 ) -> Result<Option<i64>, Status> {
-    time.map(|time| crate::services::time::nanos(field, time))
-        .transpose()
+    time.map(|time| time::nanos(field, time)).transpose()
 }
 
 /// A range of the selected logs as they are stored.

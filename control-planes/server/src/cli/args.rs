@@ -8,9 +8,8 @@ use clap_complete::Shell;
 use super::{
     copy, events,
     image_args::{Images, Pull, Recreate},
-    lifecycle,
-    moment::{self, Moment},
-    networks,
+    lifecycle, moment, networks,
+    selectors::{Logs, Search},
     stack::args::StackAction,
     text, volumes,
 };
@@ -104,8 +103,10 @@ pub(crate) enum Command {
     },
     /// Shows how an agent's host is doing, and its busiest and largest processes, again and again on a terminal.
     Top(Top),
-    /// Prints what a container has printed, byte for byte.
+    /// Prints what containers have printed, byte for byte.
     Logs(Logs),
+    /// Finds lines in the logs of containers, and prints them with their times.
+    Search(Search),
     /// Runs a command on an agent's host or in one of its containers.
     Exec(Exec),
     /// Starts a container.
@@ -277,38 +278,6 @@ pub(crate) enum TokenAction {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  turbopanel logs local/web -f --tail 100
-  turbopanel logs web-2/db --since 10m --timestamps
-  turbopanel logs web-2/db --since 2026-11-24T08:00:00Z --until 2026-11-24T09:00:00Z")]
-pub(crate) struct Logs {
-    /// The agent and its container.
-    #[arg(value_name = "AGENT/CONTAINER", value_parser = text::container)]
-    pub(crate) container: text::Container,
-    /// Goes on with what comes, over cuts and restarts, until the container ends.
-    #[arg(long, short)]
-    pub(crate) follow: bool,
-    /// Only so many of the last lines.
-    #[arg(long, short = 'n', value_name = "LINES")]
-    pub(crate) tail: Option<u32>,
-    /// Only from this time on: an age as 10m, 1h30m, 2d, or a time as 2026-11-24T08:00:00Z.
-    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
-    pub(crate) since: Option<Moment>,
-    /// Only before this time.
-    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
-    pub(crate) until: Option<Moment>,
-    /// Puts the time before each line.
-    #[arg(long, short)]
-    pub(crate) timestamps: bool,
-    /// Only standard output, unless --stderr is given too.
-    #[arg(long)]
-    pub(crate) stdout: bool,
-    /// Only standard error, unless --stdout is given too.
-    #[arg(long)]
-    pub(crate) stderr: bool,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
   turbopanel exec local -- uname -a
   turbopanel exec web-2/db -e PGUSER=app -- psql -c 'select 1'
   turbopanel exec web-2/db -- sh -c 'cat > /tmp/x' < x
@@ -373,7 +342,10 @@ mod tests {
             "turbopanel exec local",
             "turbopanel exec local --",
             "turbopanel exec local -e NOVALUE -- ls",
-            "turbopanel logs local",
+            "turbopanel logs",
+            "turbopanel logs local --all --project x",
+            "turbopanel logs local/web --level loud",
+            "turbopanel search local/web",
             "turbopanel logs local/a/b",
             "turbopanel logs local/web --since yesterday",
             "turbopanel serve --listen nowhere",

@@ -30,6 +30,16 @@ impl Colour {
     }
 }
 
+/// Wraps a name in a colour that goes with its number, when `on`.
+pub(crate) fn numbered(text: &str, number: u32, on: bool) -> String {
+    const CODES: [&str; 6] = ["36", "33", "35", "34", "32", "96"];
+    let code = CODES.iter().cycle().nth(number as usize % CODES.len());
+    match code {
+        Some(code) if on => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+        _ => text.to_owned(),
+    }
+}
+
 /// Whether standard output shows colours.
 pub(crate) fn on_stdout() -> bool {
     stdout().is_terminal() && wanted()

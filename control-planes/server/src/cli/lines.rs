@@ -1,10 +1,12 @@
 //! Log lines as bytes: as they were printed, with times before them, or as JSON.
 
+use std::collections::HashMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
-use turbopanel_control_plane::proto::agent::{LogLine, OutputStream};
+use turbopanel_control_plane::proto::agent::{LogLine, LogSource, OutputStream};
 
-use super::{moment, output::Side};
+use super::{colour::numbered, moment, output::Side, selectors::level_name, text::safe};
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,12 @@ pub(crate) struct Bytes<'a> {
     base64: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<&'static str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    around: bool,
 }
 
 impl<'a> Bytes<'a> {
@@ -41,6 +49,9 @@ impl<'a> Bytes<'a> {
             text,
             base64: text.is_none().then(|| STANDARD.encode(bytes)),
             partial: false,
+            container: None,
+            level: None,
+            around: false,
         }
     }
 }
@@ -57,8 +68,12 @@ pub(crate) fn append_json(out: &mut Vec<u8>, value: &impl Serialize) {
 #[derive(Debug)]
 pub(crate) struct Printer {
     form: Form,
-    out_is_open: bool,
-    err_is_open: bool,
+    /// The lines that go on, of standard output and of standard error: their sources.
+    out_goes_on: Option<u32>,
+    err_goes_on: Option<u32>,
+    names: HashMap<u32, String>,
+    /// Names stand before lines, in colours or not.
+    prefix: Option<bool>,
 }
 
 impl Printer {
@@ -66,41 +81,103 @@ impl Printer {
     pub(crate) fn new(form: Form) -> Self {
         Self {
             form,
-            out_is_open: false,
-            err_is_open: false,
+            out_goes_on: None,
+            err_goes_on: None,
+            names: HashMap::new(),
+            prefix: None,
         }
+    }
+
+    /// Puts the container's name before each line.
+    pub(crate) fn name_sources(&mut self, colours: bool) {
+        self.prefix = Some(colours);
+    }
+
+    /// Takes note of containers.
+    pub(crate) fn sources(&mut self, sources: &[LogSource]) {
+        for source in sources {
+            self.names
+                .insert(source.index, source.container_name.clone());
+        }
+    }
+
+    /// A container's name, if it was told.
+    pub(crate) fn name(&self, source: u32) -> Option<&str> {
+        self.names.get(&source).map(String::as_str)
     }
 
     /// Appends a line; JSON of both outputs goes to standard output.
     pub(crate) fn append(&mut self, line: &LogLine, out: &mut Vec<u8>, err: &mut Vec<u8>) {
-        let side = match line.stream() {
-            OutputStream::Unspecified | OutputStream::Stdout => Side::Out,
-            OutputStream::Stderr => Side::Err,
-        };
-        if self.form == Form::Json {
-            let mut bytes = Bytes::new(side, &line.content);
-            bytes.partial = line.partial;
-            bytes.time = (line.time_unix_nano != 0).then(|| {
-                let mut time = Vec::with_capacity(30);
-                moment::append_rfc3339(&mut time, line.time_unix_nano);
-                String::from_utf8(time).unwrap_or_default()
-            });
-            append_json(out, &bytes);
-            return;
+        let side = side(line);
+        match (self.form, side) {
+            (Form::Json, _) => append_json(out, &self.value(line)),
+            (_, Side::Out) => self.append_text(line, Side::Out, out),
+            (_, Side::Err) => self.append_text(line, Side::Err, err),
         }
-        let (text, open) = match side {
-            Side::Out => (out, &mut self.out_is_open),
-            Side::Err => (err, &mut self.err_is_open),
+    }
+
+    /// Appends a line that was found, or is around one that was; all to standard output.
+    pub(crate) fn append_found(&mut self, line: &LogLine, found: bool, out: &mut Vec<u8>) {
+        if self.form == Form::Json {
+            let mut value = self.value(line);
+            value.around = !found;
+            append_json(out, &value);
+        } else {
+            self.append_text(line, Side::Out, out);
+        }
+    }
+
+    /// Ends a line that goes on elsewhere.
+    pub(crate) fn end_line(&mut self, out: &mut Vec<u8>) {
+        if self.out_goes_on.take().is_some() {
+            out.push(b'\n');
+        }
+    }
+
+    fn value<'a>(&'a self, line: &'a LogLine) -> Bytes<'a> {
+        let mut bytes = Bytes::new(side(line), &line.content);
+        bytes.partial = line.partial;
+        bytes.container = self.name(line.source);
+        bytes.level = level_name(line.level());
+        bytes.time = (line.time_unix_nano != 0).then(|| {
+            let mut time = Vec::with_capacity(30);
+            moment::append_rfc3339(&mut time, line.time_unix_nano);
+            String::from_utf8(time).unwrap_or_default()
+        });
+        bytes
+    }
+
+    fn append_text(&mut self, line: &LogLine, side: Side, text: &mut Vec<u8>) {
+        let goes_on = match side {
+            Side::Out => &mut self.out_goes_on,
+            Side::Err => &mut self.err_goes_on,
         };
-        if self.form == Form::Timestamps && !*open {
-            moment::append_rfc3339(text, line.time_unix_nano);
-            text.push(b' ');
+        if *goes_on != Some(line.source) {
+            if goes_on.is_some() {
+                text.push(b'\n');
+            }
+            if self.form == Form::Timestamps {
+                moment::append_rfc3339(text, line.time_unix_nano);
+                text.push(b' ');
+            }
+            if let (Some(colours), Some(name)) = (self.prefix, self.names.get(&line.source)) {
+                let name = safe(name);
+                text.extend_from_slice(numbered(&name, line.source, colours).as_bytes());
+                text.extend_from_slice(b" | ");
+            }
         }
         text.extend_from_slice(&line.content);
         if !line.partial {
             text.push(b'\n');
         }
-        *open = line.partial;
+        *goes_on = line.partial.then_some(line.source);
+    }
+}
+
+fn side(line: &LogLine) -> Side {
+    match line.stream() {
+        OutputStream::Unspecified | OutputStream::Stdout => Side::Out,
+        OutputStream::Stderr => Side::Err,
     }
 }
 
@@ -141,6 +218,37 @@ mod tests {
         assert_eq!(
             out,
             b"1970-01-01T00:00:00.000000001Z \x01\0\0\0\x7f\xffrest\n"
+        );
+    }
+
+    #[test]
+    fn lines_of_several_say_whose_they_are() {
+        let line = |source: u32, text: &'static [u8], partial: bool| LogLine {
+            source,
+            content: text.into(),
+            partial,
+            ..LogLine::default()
+        };
+        let named = |index: u32, name: &str| LogSource {
+            index,
+            container_name: name.to_owned(),
+            ..LogSource::default()
+        };
+        let mut printer = Printer::new(Form::Raw);
+        printer.name_sources(false);
+        printer.sources(&[named(1, "web"), named(2, "db")]);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        for line in [
+            line(1, b"a", true),
+            line(1, b"b", false),
+            line(2, b"c", true),
+            line(1, b"d", false),
+        ] {
+            printer.append(&line, &mut out, &mut err);
+        }
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "web | ab\ndb | c\nweb | d\n"
         );
     }
 

@@ -1,4 +1,4 @@
-//! `turbopanel logs`: what a container prints, over cuts and restarts.
+//! `turbopanel logs`: what containers print, over cuts and restarts.
 
 use std::{
     convert::Infallible,
@@ -10,19 +10,20 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tonic::Status;
 use turbopanel_control_plane::proto::agent::{
-    LogBatch, OutputStream, StreamLogsRequest, log_service_client::LogServiceClient,
-    stream_logs_response::Event,
+    LogBatch, LogSourceEnd, StreamLogsRequest, log_service_client::LogServiceClient,
+    log_source_end::Reason, stream_logs_response::Event,
 };
 use turbopanel_tunnel::{Channel, Presence};
 
 use super::{
-    args::Logs,
+    colour,
     connection::{Connection, settle},
     failure::{Failure, reason},
     interrupt::Interrupts,
     lines::{Form, Printer},
     note,
     output::{self, Output, Side},
+    selectors::Logs,
     text,
 };
 
@@ -31,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Prints a log until it ends, nobody reads it, or a signal comes.
 pub(crate) async fn stream(connection: &Connection, args: Logs, json: bool) -> Result<u8, Failure> {
-    let channel = connection.agent(&args.container.agent)?;
+    let channel = connection.agent(&args.place.agent)?;
     let mut interrupts = Interrupts::listen()?;
     let (output, reader) = Output::start()?;
     let mut log = Box::pin(follow(channel.clone(), args, json, output));
@@ -67,10 +68,13 @@ async fn follow(
         (false, true) => Form::Timestamps,
         (false, false) => Form::Raw,
     });
+    if args.selectors.one(&args.place).is_none() && !json {
+        printer.name_sources(colour::on_stdout());
+    }
     let mut cursor = Bytes::new();
     let mut started = false;
     let mut told = None;
-    let mut request = request(&args);
+    let mut request = request(&args)?;
     let began = SystemTime::now();
     loop {
         match once(
@@ -139,10 +143,34 @@ async fn once(
             }
             Some(Event::Progress(progress)) => *cursor = progress.cursor,
             Some(Event::End(_)) => return Ok(()),
-            Some(Event::Gap(_) | Event::Drop(_) | Event::SourceEnd(_)) | None => {}
+            Some(Event::Gap(gap)) => {
+                let id = gap.container_id.get(..12).unwrap_or_default();
+                note(&format!(
+                    "lines of container {} may be missing: they were rotated away before they were read",
+                    text::safe(printer.name(gap.source).unwrap_or(id))
+                ));
+            }
+            Some(Event::SourceEnd(end)) => tell_end(&end),
+            Some(Event::Drop(_)) | None => {}
         }
     }
     Err(Failure::Cut)
+}
+
+/// Tells people of a container that prints no more; and everybody of one whose log cannot be read.
+fn tell_end(end: &LogSourceEnd) {
+    let name = text::safe(&end.container_name);
+    let said = match end.reason() {
+        Reason::NotReadable => Some(format!("{name}: {}", text::safe(&end.message))),
+        Reason::ContainerEnded => stderr().is_terminal().then(|| format!("{name} has ended")),
+        Reason::ContainerRemoved => stderr()
+            .is_terminal()
+            .then(|| format!("{name} was removed")),
+        Reason::Unspecified => None,
+    };
+    if let Some(said) = said {
+        note(&said);
+    }
 }
 
 async fn print(
@@ -150,6 +178,7 @@ async fn print(
     printer: &mut Printer,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    printer.sources(&batch.sources);
     let size = batch.lines.iter().map(|line| line.content.len() + 1).sum();
     let (mut out, mut err) = (Vec::with_capacity(size), Vec::new());
     for line in &batch.lines {
@@ -200,22 +229,23 @@ pub(crate) async fn tell_presence(mut presence: watch::Receiver<Presence>) -> In
     std::future::pending().await
 }
 
-fn request(args: &Logs) -> StreamLogsRequest {
-    let now = SystemTime::now();
-    let streams = match (args.stdout, args.stderr) {
-        (true, false) => vec![OutputStream::Stdout.into()],
-        (false, true) => vec![OutputStream::Stderr.into()],
-        _ => Vec::new(),
-    };
-    StreamLogsRequest {
-        container: args.container.name.clone(),
+fn request(args: &Logs) -> Result<StreamLogsRequest, Failure> {
+    let (since, until) = args.lines.range(SystemTime::now());
+    let one = args.selectors.one(&args.place);
+    Ok(StreamLogsRequest {
+        container: one.unwrap_or_default().to_owned(),
+        selection: match one {
+            Some(_) => None,
+            None => Some(args.selectors.selection(&args.place)?),
+        },
         follow: args.follow,
         tail_lines: args.tail,
-        since: args.since.map(|moment| moment.resolve(now)),
-        until: args.until.map(|moment| moment.resolve(now)),
-        streams,
+        since,
+        until,
+        streams: args.lines.streams(),
+        filter: args.lines.filter(&args.grep),
         ..StreamLogsRequest::default()
-    }
+    })
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ mod progress;
 mod ps;
 mod refresh;
 mod screen;
+mod search;
+mod selectors;
 mod serve;
 mod stack;
 mod stats;
@@ -119,6 +121,7 @@ async fn ask(connection: &Connection, command: Command, json: bool) -> Result<u8
         Command::Stats { place, once } => stats::show(connection, place, once, json).await,
         Command::Top(args) => top::show(connection, args, json).await,
         Command::Logs(args) => logs::stream(connection, args, json).await,
+        Command::Search(args) => search::run(connection, args, json).await,
         Command::Exec(args) => exec::run(connection, args, json).await,
         Command::Start(args) => lifecycle::start(connection, args.container, json).await,
         Command::Stop(args) => lifecycle::stop(connection, args, json).await,

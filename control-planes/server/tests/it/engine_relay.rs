@@ -1,4 +1,4 @@
-//! Stands between an agent and the container engine, and counts how often a log was asked for.
+//! Stands between an agent and the container engine, and counts how often a log was followed.
 
 use std::{
     io::{Read, Write},
@@ -34,7 +34,9 @@ impl EngineRelay {
                 let count = Arc::clone(&count);
                 thread::spawn(move || {
                     pass(near, far, |bytes| {
-                        if bytes.windows(6).any(|part| part == b"/logs?") {
+                        // Of files that the agent reads by itself, it asks the engine only for the container's end.
+                        let has = |text: &[u8]| bytes.windows(text.len()).any(|part| part == text);
+                        if has(b"/logs?") || has(b"/wait?") {
                             count.fetch_add(1, Ordering::SeqCst);
                         }
                     });
@@ -46,7 +48,7 @@ impl EngineRelay {
         Self { logs, address }
     }
 
-    /// How many requests for a log have been made.
+    /// How often a log was followed.
     pub fn logs(&self) -> usize {
         self.logs.load(Ordering::SeqCst)
     }

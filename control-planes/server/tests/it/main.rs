@@ -17,6 +17,7 @@ mod cli_containers;
 mod cli_exec;
 mod cli_images;
 mod cli_logs;
+mod cli_search;
 mod cli_server;
 mod cli_stack;
 mod cli_stats;
