@@ -3,6 +3,8 @@
 //! Every status carries one `google.rpc.ErrorInfo`, so that a program can tell errors apart
 //! without reading sentences.
 
+mod images;
+
 use std::collections::HashMap;
 
 use tonic::{Code, Status};
@@ -60,9 +62,9 @@ pub fn docker(error: docker::Error) -> Status {
     let message = error.to_string();
     tracing::debug!(error = %message, "a call to the container engine failed");
     let (code, reason, metadata): Told = match error {
-        E::Image(error) => image(*error),
-        E::Archive(error) => image_archive(error),
-        E::Recreate(error) => recreate(error),
+        E::Image(error) => images::image(*error),
+        E::Archive(error) => images::archive(error),
+        E::Recreate(error) => images::recreate(error),
         E::Ended => (Code::Cancelled, ErrorReason::Unspecified, Vec::new()),
         E::Unreachable { address, .. } | E::NoAnswer { address, .. } => (
             Code::Unavailable,
@@ -205,101 +207,6 @@ pub fn docker(error: docker::Error) -> Status {
     };
     let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
     status(code, reason, message, &metadata)
-}
-
-/// What a container that was not recreated becomes.
-fn recreate(error: docker::recreate::RecreateError) -> Told {
-    use docker::recreate::RecreateError as E;
-    match error {
-        E::Unhealthy { container, .. } => (
-            Code::FailedPrecondition,
-            ErrorReason::ContainerUnhealthy,
-            vec![("container", container)],
-        ),
-        E::NotRolledBack {
-            container,
-            old,
-            new,
-            ..
-        } => (
-            Code::Internal,
-            ErrorReason::RollbackFailed,
-            vec![("container", container), ("old", old), ("new", new)],
-        ),
-    }
-}
-
-/// What an archive that was not passed on becomes.
-fn image_archive(error: docker::image_archive::ArchiveError) -> Told {
-    use docker::image_archive::ArchiveError as E;
-    match error {
-        E::Refused { entry, rule } => (
-            Code::InvalidArgument,
-            ErrorReason::ArchiveRefused,
-            vec![("entry", entry), ("rule", rule.to_owned())],
-        ),
-        E::Io(_) => (Code::Cancelled, ErrorReason::UploadIncomplete, Vec::new()),
-    }
-}
-
-/// What an error about an image becomes.
-fn image(error: docker::image_error::ImageError) -> Told {
-    use docker::image_error::ImageError as E;
-    let at = |registry, image| vec![("registry", registry), ("image", image)];
-    match error {
-        E::NotInRegistry {
-            registry, image, ..
-        } => (
-            Code::NotFound,
-            ErrorReason::ImageNotFound,
-            at(registry, image),
-        ),
-        E::Denied {
-            registry, image, ..
-        } => (
-            Code::PermissionDenied,
-            ErrorReason::RegistryDenied,
-            at(registry, image),
-        ),
-        E::Unreachable {
-            registry, image, ..
-        } => (
-            Code::Unavailable,
-            ErrorReason::RegistryUnreachable,
-            at(registry, image),
-        ),
-        E::Broken {
-            registry, image, ..
-        } => (
-            Code::Internal,
-            ErrorReason::RegistryFailed,
-            at(registry, image),
-        ),
-        E::NoSpace { .. } => (Code::ResourceExhausted, ErrorReason::NoSpace, Vec::new()),
-        E::InUse { image, .. } => (
-            Code::FailedPrecondition,
-            ErrorReason::ImageInUse,
-            vec![("image", image)],
-        ),
-        E::Quiet { limit } => (
-            Code::DeadlineExceeded,
-            ErrorReason::EngineQuiet,
-            vec![("quiet_limit", format!("{} s", limit.as_secs()))],
-        ),
-        E::BuildFailed { exit_code, .. } => (
-            Code::FailedPrecondition,
-            ErrorReason::BuildFailed,
-            exit_code
-                .map(|code| ("exit_code", code.to_string()))
-                .into_iter()
-                .collect(),
-        ),
-        E::OutcomeUnknown { image } => (
-            Code::Unknown,
-            ErrorReason::OutcomeUnknown,
-            vec![("image", image)],
-        ),
-    }
 }
 
 /// The status of a process that was not started.
