@@ -106,13 +106,19 @@ impl Printer {
         self.names.get(&source).map(String::as_str)
     }
 
-    /// Appends a line; JSON of both outputs goes to standard output.
-    pub(crate) fn append(&mut self, line: &LogLine, out: &mut Vec<u8>, err: &mut Vec<u8>) {
-        let side = side(line);
-        match (self.form, side) {
-            (Form::Json, _) => append_json(out, &self.value(line)),
-            (_, Side::Out) => self.append_text(line, Side::Out, out),
-            (_, Side::Err) => self.append_text(line, Side::Err, err),
+    /// Where a line goes: JSON of both outputs to standard output.
+    pub(crate) fn side(&self, line: &LogLine) -> Side {
+        match self.form {
+            Form::Json => Side::Out,
+            Form::Raw | Form::Timestamps => side(line),
+        }
+    }
+
+    /// Appends a line to what goes to its side.
+    pub(crate) fn append(&mut self, line: &LogLine, text: &mut Vec<u8>) {
+        match self.form {
+            Form::Json => append_json(text, &self.value(line)),
+            Form::Raw | Form::Timestamps => self.append_text(line, side(line), text),
         }
     }
 
@@ -196,7 +202,10 @@ mod tests {
                 partial: *partial,
                 ..LogLine::default()
             };
-            printer.append(&line, &mut out, &mut err);
+            match printer.side(&line) {
+                Side::Out => printer.append(&line, &mut out),
+                Side::Err => printer.append(&line, &mut err),
+            }
         }
         (out, err)
     }
@@ -244,7 +253,10 @@ mod tests {
             line(2, b"c", true),
             line(1, b"d", false),
         ] {
-            printer.append(&line, &mut out, &mut err);
+            match printer.side(&line) {
+                Side::Out => printer.append(&line, &mut out),
+                Side::Err => printer.append(&line, &mut err),
+            }
         }
         assert_eq!(
             String::from_utf8(out).unwrap(),

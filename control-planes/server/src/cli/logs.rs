@@ -179,13 +179,18 @@ async fn print(
     output: &mut Output,
 ) -> Result<(), Failure> {
     printer.sources(&batch.sources);
-    let size = batch.lines.iter().map(|line| line.content.len() + 1).sum();
-    let (mut out, mut err) = (Vec::with_capacity(size), Vec::new());
+    let size: usize = batch.lines.iter().map(|line| line.content.len() + 1).sum();
+    let (mut piece, mut piece_side) = (Vec::with_capacity(size), Side::Out);
     for line in &batch.lines {
-        printer.append(line, &mut out, &mut err);
+        let side = printer.side(line);
+        // Both may be one terminal: what was printed first is written first.
+        if side != piece_side && !piece.is_empty() {
+            output.write(piece_side, std::mem::take(&mut piece)).await?;
+        }
+        piece_side = side;
+        printer.append(line, &mut piece);
     }
-    output.write(Side::Out, out).await?;
-    output.write(Side::Err, err).await
+    output.write(piece_side, piece).await
 }
 
 /// Whether the same log can be asked for again later.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use crate::{
@@ -70,6 +70,31 @@ fn logs_are_what_was_printed() {
     let row = server.out(&["logs", &place, "--json"]);
     let row: serde_json::Value = serde_json::from_str(&row).unwrap();
     assert_eq!(row["base64"], "AQAAAH////8=");
+}
+
+#[test]
+fn on_one_terminal_both_outputs_stand_in_their_order() {
+    let server = Server::start();
+    let container = Container::run(
+        "for i in 1 2 3 4; do echo out $i; sleep 0.1; echo err $i >&2; sleep 0.1; done",
+    );
+    container.wait();
+    let command = server.command(&["logs", &container.at("local")]);
+    let mut both = Command::new("sh");
+    both.args(["-c", "exec \"$@\" 2>&1", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => both.env(name, value),
+            None => both.env_remove(name),
+        };
+    }
+    let output = both.output().unwrap();
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\nout 4\nerr 4\n"
+    );
 }
 
 #[test]
