@@ -205,6 +205,6 @@ async fn without_an_integrated_agent_there_is_no_local() {
     };
     let error = plane.tokens().create_token(request).await.unwrap_err();
     assert_eq!(reason(&error), "AGENT_IS_INTEGRATED");
-    assert!(error.message().contains("choose another name"), "{error}");
+    assert!(error.message().contains("needs another name"), "{error}");
     plane.stop().await;
 }
