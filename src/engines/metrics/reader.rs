@@ -28,7 +28,7 @@ const YOUNGEST: Duration = Duration::from_millis(500);
 /// ... and at most so.
 const OLDEST: Duration = Duration::from_secs(30);
 /// The history goes on so long after the last caller, which is as long as it reaches back: see
-/// docs/decisions/0010-history-for-those-who-ask.md.
+/// docs/decisions/0011-history-for-those-who-ask.md.
 const INTEREST: Duration = Duration::from_secs(3600);
 
 /// What else a sample of the host is to have.
