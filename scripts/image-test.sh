@@ -45,7 +45,8 @@ try() {
     await "$agent's connection" "$BIN/turbopanel" ps "$agent"
     "$BIN/turbopanel" ps "$agent" | grep -qF "$name" || stage_fail "turbopanel ps $agent does not list its own container"
     # Its image has no programs, and it must not look as if the host had none.
-    "$BIN/turbopanel" exec "$agent" -- uname 2>&1 | grep -qF 'runs in a container without programs' || stage_fail "turbopanel exec $agent does not say why it runs nothing"
+    said=$("$BIN/turbopanel" exec "$agent" -- uname 2>&1 || true)
+    grep -qF 'runs in a container without programs' <<<"$said" || stage_fail "turbopanel exec $agent does not say why it runs nothing: $said"
 
     [ -z "$gateway" ] || port=$(docker port "$name" 18284 | sed 's/.*://;q')
     token=$(sed -n 's/.*AGENT_TOKEN=\([^ ]*\).*/\1/p' <<<"$line")
