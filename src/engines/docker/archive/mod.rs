@@ -4,6 +4,9 @@
 //! archive was for. So nothing is passed on as it came: each entry is read, looked at, and written into a plain tar of
 //! the agent's own. Bounded memory, whatever the archive's size or its entries claim.
 
+mod names;
+mod rule;
+
 use std::{
     borrow::Cow,
     ffi::OsStr,
@@ -14,39 +17,39 @@ use std::{
 
 use tar::{Archive, Builder, Entry, EntryType, Header, PaxExtensions};
 
-use super::image_archive_names::{Links, name, stays_inside};
-use crate::excerpt::{VALUE, cut};
+use names::{Links, name, stays_inside};
+pub use rule::{ArchiveError, Rule};
 
 /// What may be said about one entry before it comes.
 const LONGEST_EXTENSION: u64 = 1 << 20;
 
-/// Why an archive was not passed on.
-#[derive(Debug, thiserror::Error)]
-pub enum ArchiveError {
-    /// It breaks a rule.
-    #[error("the archive is refused at {entry:?}: {rule}")]
-    Refused {
-        /// The entry's name, escaped; empty when it is the archive as a whole.
-        entry: String,
-        /// What is wrong, and the mend.
-        rule: &'static str,
+/// What an archive is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be unpacked in a directory that is there and stays as it is.
+    Files {
+        /// With the archive's owners, instead of root.
+        owners: bool,
     },
-    /// It could not be read, or not be written on.
-    #[error("the archive did not come whole, so nothing came of it: send it again ({0})")]
-    Io(#[from] io::Error),
+    /// To be built or loaded, with everything that it says; and something it must say.
+    Image,
 }
 
-pub(super) fn refused(entry: &[u8], rule: &'static str) -> ArchiveError {
-    let entry = entry.escape_ascii().to_string();
-    ArchiveError::Refused {
-        entry: cut(&entry, VALUE).into_owned(),
-        rule,
-    }
+/// What was written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Files, directories and links.
+    pub entries: u64,
+    /// Bytes of files.
+    pub bytes: u64,
 }
 
-/// Reads a tar and writes what may pass as another one. Returns how many entries there were. What follows the archive's
-/// end is read and left out.
-pub fn rewrite(input: impl Read, output: impl Write) -> Result<u64, ArchiveError> {
+/// Reads a tar and writes what may pass as another one. At the first entry that may not, it ends.
+pub fn rewrite(
+    input: impl Read,
+    output: impl Write,
+    purpose: Purpose,
+) -> Result<Summary, ArchiveError> {
     let mut input = Tracked {
         input,
         first: Vec::new(),
@@ -54,10 +57,13 @@ pub fn rewrite(input: impl Read, output: impl Write) -> Result<u64, ArchiveError
     };
     let mut written = Builder::new(output);
     written.sparse(false);
-    let mut archive = Archive::new(&mut input);
-    let passed = pass(&mut archive, &mut written);
-    let entries = match passed {
-        Ok(entries) => entries,
+    let passed = pass(&mut Archive::new(&mut input), &mut written, purpose);
+    let passed = passed.and_then(|summary| {
+        rest_is_empty(&mut input)?;
+        Ok(summary)
+    });
+    let summary = match passed {
+        Ok(summary) => summary,
         Err(error) => {
             // The reader's own error comes before what the archive looks like without the rest.
             return Err(match input.failed.take() {
@@ -66,13 +72,28 @@ pub fn rewrite(input: impl Read, output: impl Write) -> Result<u64, ArchiveError
             });
         }
     };
-    if entries == 0 {
-        let rule = "it has no entries: send a tar";
-        return Err(input.compressed().unwrap_or(refused(b"", rule)));
+    if summary.entries == 0 && purpose == Purpose::Image {
+        return Err(ArchiveError::Empty);
     }
-    io::copy(&mut input, &mut io::sink())?;
     written.into_inner()?.flush()?;
-    Ok(entries)
+    Ok(summary)
+}
+
+/// After the end there are zeros only.
+fn rest_is_empty(mut input: impl Read) -> Result<(), ArchiveError> {
+    let mut piece = [0; 4096];
+    loop {
+        let read = match input.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if piece.iter().take(read).any(|byte| *byte != 0) {
+            let what = "something follows its end";
+            return Err(ArchiveError::NotTar(what.to_owned()));
+        }
+    }
 }
 
 /// What is said about an entry before it comes.
@@ -88,10 +109,11 @@ struct Before {
 fn pass<R: Read, W: Write>(
     archive: &mut Archive<R>,
     written: &mut Builder<W>,
-) -> Result<u64, ArchiveError> {
+    purpose: Purpose,
+) -> Result<Summary, ArchiveError> {
     let mut links = Links::default();
     let mut before = Before::default();
-    let mut count = 0;
+    let mut summary = Summary::default();
     for entry in archive.entries()?.raw(true) {
         let mut entry = entry.map_err(not_tar)?;
         let kind = entry.header().entry_type();
@@ -103,8 +125,10 @@ fn pass<R: Read, W: Write>(
             EntryType::XGlobalHeader => drop(extension(&mut entry)?),
             _ => {
                 let before = std::mem::take(&mut before);
-                pass_one(entry, before, &mut links, written)?;
-                count += 1;
+                if let Some(bytes) = pass_one(entry, before, &mut links, written, purpose)? {
+                    summary.entries += 1;
+                    summary.bytes += bytes;
+                }
             }
         }
         if before.name.is_some() || before.target.is_some() {
@@ -114,7 +138,7 @@ fn pass<R: Read, W: Write>(
     if before.seen {
         return Err(cut_short().into());
     }
-    Ok(count)
+    Ok(summary)
 }
 
 fn cut_short() -> io::Error {
@@ -122,55 +146,47 @@ fn cut_short() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, what)
 }
 
+/// Writes one entry, and returns the bytes of its content; none when it is left out.
 fn pass_one<R: Read, W: Write>(
     entry: Entry<'_, R>,
     before: Before,
     links: &mut Links,
     written: &mut Builder<W>,
-) -> Result<(), ArchiveError> {
+    purpose: Purpose,
+) -> Result<Option<u64>, ArchiveError> {
     let kind = entry.header().entry_type();
     let given = match &before.name {
         Some(name) => Cow::Borrowed(name.as_slice()),
         None => Cow::Owned(entry.header().path_bytes().into_owned()),
     };
-    let parts = name(&given, &given)?;
+    let refused = |rule| ArchiveError::entry(&given, rule);
+    let parts = name(&given).map_err(refused)?;
     if links.leads_through(&parts) {
-        let rule = "it lies behind a link: leave the link out, or the entry";
-        return Err(refused(&given, rule));
+        return Err(refused(Rule::Behind));
     }
     let size = entry.size();
     if before.size.is_some_and(|said| said != size) {
-        let rule =
-            "its size stands in an extension alone: write the tar in GNU format (tar --format=gnu)";
-        return Err(refused(&given, rule));
+        return Err(refused(Rule::Size));
     }
-    let mut header = Header::new_gnu();
     let old = entry.header();
-    header.set_entry_type(kind);
-    // Writers leave out what they do not know.
-    header.set_mode(old.mode().unwrap_or_default() & 0o7777);
-    header.set_uid(before.owner.0.or(old.uid().ok()).unwrap_or_default());
-    header.set_gid(before.owner.1.or(old.gid().ok()).unwrap_or_default());
-    header.set_mtime(old.mtime().unwrap_or_default());
-    header.set_size(0);
+    let mut header = before.header(old, kind, purpose);
     let mut path = parts.join(&b'/');
     let target = || match &before.target {
         Some(target) => Cow::Borrowed(target.as_slice()),
         None => Cow::Owned(old.link_name_bytes().unwrap_or_default().into_owned()),
     };
     match kind {
-        EntryType::Regular | EntryType::Continuous if parts.is_empty() => {
-            return Err(refused(&given, "a file has a name"));
-        }
-        EntryType::Regular | EntryType::Continuous => {
+        EntryType::Regular | EntryType::Continuous if !parts.is_empty() => {
             header.set_entry_type(EntryType::Regular);
             header.set_size(size);
             links.forget(&path);
             let whole = Whole { left: size, entry };
             written.append_data(&mut header, path_of(&path), whole)?;
+            return Ok(Some(size));
         }
+        // The place itself.
+        EntryType::Directory if parts.is_empty() && purpose != Purpose::Image => return Ok(None),
         EntryType::Directory => {
-            // The place itself.
             if parts.is_empty() {
                 path.push(b'.');
             }
@@ -178,40 +194,32 @@ fn pass_one<R: Read, W: Write>(
             path.push(b'/');
             written.append_data(&mut header, path_of(&path), io::empty())?;
         }
-        EntryType::Symlink => {
+        EntryType::Symlink if !parts.is_empty() => {
             let target = target();
-            stays_inside(&target, parts.len(), &given)?;
-            links.remember(&path, &given)?;
+            stays_inside(&target, parts.len()).map_err(refused)?;
+            links.remember(&path).map_err(refused)?;
             written.append_link(&mut header, path_of(&path), path_of(&target))?;
         }
-        EntryType::Link => {
+        EntryType::Link if !parts.is_empty() => {
             let target = target();
-            let target = name(&target, &given)?;
+            // Whatever is wrong with its target, it is the link that is refused.
+            let target = name(&target).ok().filter(|target| !target.is_empty());
+            let target = target.ok_or_else(|| refused(Rule::Link))?;
             if links.leads_through(&target) {
-                return Err(refused(&given, "it is a link to what lies behind a link"));
+                return Err(refused(Rule::Behind));
             }
             links.forget(&path);
             let target = target.join(&b'/');
             written.append_link(&mut header, path_of(&path), path_of(&target))?;
         }
-        EntryType::Char | EntryType::Block | EntryType::Fifo => {
-            return Err(refused(
-                &given,
-                "devices and pipes are not taken: leave it out",
-            ));
+        EntryType::Regular | EntryType::Continuous | EntryType::Symlink | EntryType::Link => {
+            return Err(refused(Rule::Name));
         }
-        EntryType::GNUSparse => {
-            let rule = "files with holes are not taken: write the tar without --sparse";
-            return Err(refused(&given, rule));
-        }
-        _ => {
-            return Err(refused(
-                &given,
-                "this kind of entry is not taken: leave it out",
-            ));
-        }
+        EntryType::Char | EntryType::Block | EntryType::Fifo => return Err(refused(Rule::Device)),
+        EntryType::GNUSparse => return Err(refused(Rule::Sparse)),
+        _ => return Err(refused(Rule::Type)),
     }
-    Ok(())
+    Ok(Some(0))
 }
 
 fn path_of(bytes: &[u8]) -> &Path {
@@ -229,7 +237,8 @@ fn long_name<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, ArchiveError>
 fn extension<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, ArchiveError> {
     let size = entry.size();
     if size > LONGEST_EXTENSION {
-        return Err(refused(b"", "what it says about an entry is too long"));
+        let what = "what it says about an entry is too long";
+        return Err(ArchiveError::NotTar(what.to_owned()));
     }
     let mut content = Vec::new();
     entry.read_to_end(&mut content)?;
@@ -240,6 +249,23 @@ fn extension<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, ArchiveError>
 }
 
 impl Before {
+    /// The header of what is written.
+    fn header(&self, old: &Header, kind: EntryType, purpose: Purpose) -> Header {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        // Writers leave out what they do not know.
+        header.set_mode(old.mode().unwrap_or_default() & 0o7777);
+        header.set_uid(0);
+        header.set_gid(0);
+        if purpose != (Purpose::Files { owners: false }) {
+            header.set_uid(self.owner.0.or(old.uid().ok()).unwrap_or_default());
+            header.set_gid(self.owner.1.or(old.gid().ok()).unwrap_or_default());
+        }
+        header.set_mtime(old.mtime().unwrap_or_default());
+        header.set_size(0);
+        header
+    }
+
     fn extend(&mut self, content: &[u8]) -> Result<(), ArchiveError> {
         self.seen = true;
         for extension in PaxExtensions::new(content) {
@@ -256,9 +282,8 @@ impl Before {
                 b"uid" => self.owner.0 = number(),
                 b"gid" => self.owner.1 = number(),
                 key if key.starts_with(b"GNU.sparse.") => {
-                    let name = self.name.clone().unwrap_or_default();
-                    let rule = "files with holes are not taken: write the tar without --sparse";
-                    return Err(refused(&name, rule));
+                    let name = self.name.as_deref().unwrap_or_default();
+                    return Err(ArchiveError::entry(name, Rule::Sparse));
                 }
                 _ => {}
             }
@@ -272,10 +297,7 @@ fn not_tar(error: io::Error) -> ArchiveError {
     if text.contains("failed to read entire block") || text.contains("unexpected EOF") {
         return cut_short().into();
     }
-    refused(
-        b"",
-        "it is not a tar from there on: send a plain, whole one",
-    )
+    ArchiveError::NotTar(text)
 }
 
 /// An entry's content, which must not end before its size.
@@ -323,22 +345,26 @@ impl<R: Read> Read for Tracked<R> {
 
 impl<R> Tracked<R> {
     fn compressed(&self) -> Option<ArchiveError> {
-        const FORMS: [&[u8]; 8] = [
-            b"\x1f\x8b",
-            b"BZh",
-            b"\xfd7zXZ\0",
-            b"\x28\xb5\x2f\xfd",
-            b"\x04\x22\x4d\x18",
-            b"\x1f\x9d",
-            b"PK\x03\x04",
-            b"LZIP",
+        const FORMS: [(&[u8], &str); 9] = [
+            (b"\x1f\x8b", "gzip"),
+            (b"BZh", "bzip2"),
+            (b"\xfd7zXZ\0", "xz"),
+            (b"\x28\xb5\x2f\xfd", "zstd"),
+            (b"\x04\x22\x4d\x18", "lz4"),
+            (b"\x1f\x9d", "compress"),
+            (b"PK\x03\x04", "zip"),
+            (b"LZIP", "lzip"),
+            (b"\x5d\0\0", "lzma"),
         ];
-        let known = FORMS.iter().any(|form| self.first.starts_with(form));
-        known.then(|| refused(b"", "it is compressed: send it as a plain tar"))
+        let mut forms = FORMS.iter();
+        let known = forms.find(|(form, _)| self.first.starts_with(form));
+        known.map(|(_, name)| ArchiveError::Compressed(name))
     }
 }
 
 #[cfg(test)]
-#[path = "image_archive_test.rs"]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-mod tests;
+mod hostile_test;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+mod rewrite_test;
