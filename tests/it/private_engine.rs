@@ -35,9 +35,14 @@ pub struct PrivateEngine {
 impl PrivateEngine {
     /// Starts one and waits until it answers, with the test image in it.
     pub fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// The same in this directory, which may have a place for its `data` already.
+    pub fn start_in(directory: tempfile::TempDir) -> Self {
         let mut engine = Self {
             child: None,
-            directory: tempfile::tempdir().unwrap(),
+            directory,
         };
         engine.up();
         let tar = engine.directory.path().join("image.tar");
