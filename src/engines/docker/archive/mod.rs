@@ -9,19 +9,21 @@ mod rule;
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     ffi::OsStr,
     io::{self, Read, Write},
     os::unix::ffi::OsStrExt,
     path::Path,
+    rc::Rc,
 };
 
-use tar::{Archive, Builder, Entry, EntryType, Header, PaxExtensions};
+use tar::{Archive, Builder, Entry, EntryType, Header};
 
 use names::{Links, name, stays_inside};
 pub use rule::{ArchiveError, Rule};
 
-/// What may be said about one entry before it comes.
-const LONGEST_EXTENSION: u64 = 1 << 20;
+/// What may be said about one entry before its content comes, in bytes.
+const MOST_BEFORE: u64 = 1 << 20;
 
 /// What an archive is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub fn rewrite(
     };
     let mut written = Builder::new(output);
     written.sparse(false);
-    let passed = pass(&mut Archive::new(&mut input), &mut written, purpose);
+    let passed = pass(&mut input, &mut written, purpose);
     let passed = passed.and_then(|summary| {
         rest_is_empty(&mut input)?;
         Ok(summary)
@@ -96,47 +98,29 @@ fn rest_is_empty(mut input: impl Read) -> Result<(), ArchiveError> {
     }
 }
 
-/// What is said about an entry before it comes.
-#[derive(Default)]
-struct Before {
-    name: Option<Vec<u8>>,
-    target: Option<Vec<u8>>,
-    size: Option<u64>,
-    owner: (Option<u64>, Option<u64>),
-    seen: bool,
-}
-
-fn pass<R: Read, W: Write>(
-    archive: &mut Archive<R>,
+fn pass<W: Write>(
+    input: &mut impl Read,
     written: &mut Builder<W>,
     purpose: Purpose,
 ) -> Result<Summary, ArchiveError> {
+    let allowed = Rc::new(Cell::new(MOST_BEFORE));
+    let mut archive = Archive::new(Counted {
+        input,
+        allowed: Rc::clone(&allowed),
+    });
     let mut links = Links::default();
-    let mut before = Before::default();
     let mut summary = Summary::default();
-    for entry in archive.entries()?.raw(true) {
+    for entry in archive.entries().map_err(not_tar)? {
         let mut entry = entry.map_err(not_tar)?;
-        let kind = entry.header().entry_type();
-        match kind {
-            EntryType::GNULongName => before.name = Some(long_name(&mut entry)?),
-            EntryType::GNULongLink => before.target = Some(long_name(&mut entry)?),
-            EntryType::XHeader => before.extend(&extension(&mut entry)?)?,
-            // About the archive as a whole: comments and the like.
-            EntryType::XGlobalHeader => drop(extension(&mut entry)?),
-            _ => {
-                let before = std::mem::take(&mut before);
-                if let Some(bytes) = pass_one(entry, before, &mut links, written, purpose)? {
-                    summary.entries += 1;
-                    summary.bytes += bytes;
-                }
-            }
+        // Of its content nothing is kept.
+        allowed.set(u64::MAX);
+        if let Some(bytes) = pass_one(&mut entry, &mut links, written, purpose)? {
+            summary.entries += 1;
+            summary.bytes += bytes;
         }
-        if before.name.is_some() || before.target.is_some() {
-            before.seen = true;
-        }
-    }
-    if before.seen {
-        return Err(cut_short().into());
+        // What follows the content of other kinds than files says nothing.
+        io::copy(&mut entry, &mut io::sink())?;
+        allowed.set(MOST_BEFORE);
     }
     Ok(summary)
 }
@@ -148,32 +132,43 @@ fn cut_short() -> io::Error {
 
 /// Writes one entry, and returns the bytes of its content; none when it is left out.
 fn pass_one<R: Read, W: Write>(
-    entry: Entry<'_, R>,
-    before: Before,
+    entry: &mut Entry<'_, R>,
     links: &mut Links,
     written: &mut Builder<W>,
     purpose: Purpose,
 ) -> Result<Option<u64>, ArchiveError> {
     let kind = entry.header().entry_type();
-    let given = match &before.name {
-        Some(name) => Cow::Borrowed(name.as_slice()),
-        None => Cow::Owned(entry.header().path_bytes().into_owned()),
+    // About the archive as a whole: comments and the like.
+    if kind == EntryType::XGlobalHeader {
+        return Ok(None);
+    }
+    let said = Said::of(entry)?;
+    let given = match said.name {
+        Some(name) => name,
+        None => entry.path_bytes().into_owned(),
     };
     let refused = |rule| ArchiveError::entry(&given, rule);
+    if said.holes || kind == EntryType::GNUSparse {
+        return Err(refused(Rule::Sparse));
+    }
     let parts = name(&given).map_err(refused)?;
     if links.leads_through(&parts) {
         return Err(refused(Rule::Behind));
     }
     let size = entry.size();
-    if before.size.is_some_and(|said| said != size) {
+    let field = entry.header().entry_size().map_err(not_tar)?;
+    // A size that does not fit into its field is 0 there.
+    if said.size.is_some_and(|said| said != size) || ![0, size].contains(&field) {
         return Err(refused(Rule::Size));
     }
-    let old = entry.header();
-    let mut header = before.header(old, kind, purpose);
+    let mut header = header(entry.header(), kind, purpose);
     let mut path = parts.join(&b'/');
-    let target = || match &before.target {
-        Some(target) => Cow::Borrowed(target.as_slice()),
-        None => Cow::Owned(old.link_name_bytes().unwrap_or_default().into_owned()),
+    let target = || match said.target {
+        Some(target) => target,
+        None => entry
+            .link_name_bytes()
+            .map(Cow::into_owned)
+            .unwrap_or_default(),
     };
     match kind {
         EntryType::Regular | EntryType::Continuous if !parts.is_empty() => {
@@ -216,7 +211,6 @@ fn pass_one<R: Read, W: Write>(
             return Err(refused(Rule::Name));
         }
         EntryType::Char | EntryType::Block | EntryType::Fifo => return Err(refused(Rule::Device)),
-        EntryType::GNUSparse => return Err(refused(Rule::Sparse)),
         _ => return Err(refused(Rule::Type)),
     }
     Ok(Some(0))
@@ -226,69 +220,52 @@ fn path_of(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-fn long_name<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, ArchiveError> {
-    let mut name = extension(entry)?;
-    while name.last() == Some(&0) {
-        name.pop();
+/// The header of what is written.
+fn header(old: &Header, kind: EntryType, purpose: Purpose) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    // Writers leave out what they do not know.
+    header.set_mode(old.mode().unwrap_or_default() & 0o7777);
+    header.set_uid(0);
+    header.set_gid(0);
+    if purpose != (Purpose::Files { owners: false }) {
+        header.set_uid(old.uid().unwrap_or_default());
+        header.set_gid(old.gid().unwrap_or_default());
     }
-    Ok(name)
+    header.set_mtime(old.mtime().unwrap_or_default());
+    header.set_size(0);
+    header
 }
 
-fn extension<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, ArchiveError> {
-    let size = entry.size();
-    if size > LONGEST_EXTENSION {
-        let what = "what it says about an entry is too long";
-        return Err(ArchiveError::NotTar(what.to_owned()));
-    }
-    let mut content = Vec::new();
-    entry.read_to_end(&mut content)?;
-    if content.len() as u64 != size {
-        return Err(cut_short().into());
-    }
-    Ok(content)
+/// What extensions say of an entry, the last one counting.
+#[derive(Default)]
+struct Said {
+    name: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
+    size: Option<u64>,
+    holes: bool,
 }
 
-impl Before {
-    /// The header of what is written.
-    fn header(&self, old: &Header, kind: EntryType, purpose: Purpose) -> Header {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        // Writers leave out what they do not know.
-        header.set_mode(old.mode().unwrap_or_default() & 0o7777);
-        header.set_uid(0);
-        header.set_gid(0);
-        if purpose != (Purpose::Files { owners: false }) {
-            header.set_uid(self.owner.0.or(old.uid().ok()).unwrap_or_default());
-            header.set_gid(self.owner.1.or(old.gid().ok()).unwrap_or_default());
-        }
-        header.set_mtime(old.mtime().unwrap_or_default());
-        header.set_size(0);
-        header
-    }
-
-    fn extend(&mut self, content: &[u8]) -> Result<(), ArchiveError> {
-        self.seen = true;
-        for extension in PaxExtensions::new(content) {
+impl Said {
+    fn of<R: Read>(entry: &mut Entry<'_, R>) -> Result<Self, ArchiveError> {
+        let mut said = Self::default();
+        let extensions = entry.pax_extensions().map_err(not_tar)?;
+        for extension in extensions.into_iter().flatten() {
             let extension = extension.map_err(not_tar)?;
             let value = extension.value_bytes();
-            let number = || {
-                let text = std::str::from_utf8(value).ok()?;
-                text.parse::<u64>().ok()
-            };
             match extension.key_bytes() {
-                b"path" => self.name = Some(value.to_vec()),
-                b"linkpath" => self.target = Some(value.to_vec()),
-                b"size" => self.size = Some(number().unwrap_or(u64::MAX)),
-                b"uid" => self.owner.0 = number(),
-                b"gid" => self.owner.1 = number(),
-                key if key.starts_with(b"GNU.sparse.") => {
-                    let name = self.name.as_deref().unwrap_or_default();
-                    return Err(ArchiveError::entry(name, Rule::Sparse));
+                b"path" => said.name = Some(value.to_vec()),
+                b"linkpath" => said.target = Some(value.to_vec()),
+                b"size" => {
+                    let number = std::str::from_utf8(value).ok();
+                    let number = number.and_then(|text| text.parse().ok());
+                    said.size = Some(number.unwrap_or(u64::MAX));
                 }
+                key if key.starts_with(b"GNU.sparse.") => said.holes = true,
                 _ => {}
             }
         }
-        Ok(())
+        Ok(said)
     }
 }
 
@@ -301,18 +278,35 @@ fn not_tar(error: io::Error) -> ArchiveError {
 }
 
 /// An entry's content, which must not end before its size.
-struct Whole<'a, R: Read> {
+struct Whole<R> {
     left: u64,
-    entry: Entry<'a, R>,
+    entry: R,
 }
 
-impl<R: Read> Read for Whole<'_, R> {
+impl<R: Read> Read for Whole<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.entry.read(buffer)?;
         self.left = self.left.saturating_sub(read as u64);
         if read == 0 && self.left > 0 && !buffer.is_empty() {
             return Err(cut_short());
         }
+        Ok(read)
+    }
+}
+
+/// Reads so many bytes only as are allowed now.
+struct Counted<R> {
+    input: R,
+    allowed: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        let left = self.allowed.get().checked_sub(read as u64);
+        let what = "what it says about an entry is too long";
+        self.allowed
+            .set(left.ok_or_else(|| io::Error::other(what))?);
         Ok(read)
     }
 }

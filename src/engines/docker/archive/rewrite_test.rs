@@ -15,6 +15,9 @@ fn tar(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
         if link {
             raw.linkname[..content.len()].copy_from_slice(content.as_bytes());
         }
+        if *kind == EntryType::GNUSparse {
+            raw.realsize.copy_from_slice(b"00000000000\0");
+        }
         let content = if link { "" } else { content };
         header.set_entry_type(*kind);
         header.set_mode(0o4755);
@@ -208,6 +211,41 @@ fn what_is_no_plain_whole_tar_is_refused() {
     bytes.truncate(bytes.len() - 1024);
     bytes.extend(tar(&[("a", EntryType::Regular, "x")]));
     assert!(rule(&bytes).contains("--format=gnu"));
+}
+
+/// As writers say of files of 8 GiB and more, which copies out of containers may have.
+#[test]
+fn a_size_that_an_extension_alone_says_counts() {
+    let content = "x".repeat(2000);
+    let mut built = Builder::new(Vec::new());
+    built
+        .append_pax_extensions([("size", &b"2000"[..]), ("uid", b"3000000")])
+        .unwrap();
+    let mut header = Header::new_ustar();
+    header.set_path("a").unwrap();
+    header.set_size(0);
+    header.set_cksum();
+    built.append(&header, io::empty()).unwrap();
+    let mut bytes = built.into_inner().unwrap();
+    bytes.truncate(bytes.len() - 1024);
+    bytes.extend_from_slice(content.as_bytes());
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes.extend(tar(&[("b", EntryType::Regular, "y")]));
+    let output = pass(&bytes).unwrap();
+    let expected = [("a", content.as_str()), ("b", "y")]
+        .map(|(name, content)| (name.to_owned(), EntryType::Regular, content.to_owned()));
+    assert_eq!(seen(&output), expected);
+    let mut archive = Archive::new(output.as_slice());
+    let first = archive.entries().unwrap().next().unwrap().unwrap();
+    assert_eq!(first.header().uid().unwrap(), 3_000_000);
+    // One of 9 GiB, of which little comes, is told as cut off.
+    let mut built = Builder::new(Vec::new());
+    built
+        .append_pax_extensions([("size", &b"9663676416"[..])])
+        .unwrap();
+    built.append(&header, io::empty()).unwrap();
+    let cut = pass(&built.into_inner().unwrap());
+    assert!(matches!(cut, Err(ArchiveError::Io(_))), "{cut:?}");
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl Rule {
             Self::Device => "devices and pipes are not taken: leave it out",
             Self::Sparse => "files with holes are not taken: write the tar without --sparse",
             Self::Size => {
-                "its size stands in an extension alone: write the tar in GNU format (tar --format=gnu)"
+                "its header and an extension say different sizes: write the tar in GNU format (tar --format=gnu)"
             }
             Self::Type => "this kind of entry is not taken: leave it out",
         }
