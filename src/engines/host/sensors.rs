@@ -80,7 +80,7 @@ fn entries(folder: &Path, prefix: &str) -> Vec<std::path::PathBuf> {
         })
         .take(MOST)
         .collect();
-    paths.sort();
+    paths.sort_unstable();
     paths
 }
 
