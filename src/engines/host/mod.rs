@@ -18,7 +18,7 @@ pub(crate) mod text;
 
 use std::time::Duration;
 
-pub use figures::{Cpu, DiskIo, Load, Memory, Pressure, Space, Traffic, Usage};
+pub use figures::{Cpu, DeviceIo, DiskIo, Load, Memory, Pressure, Space, Traffic, Usage};
 pub use processes::Process;
 pub use root::HostRoot;
 pub use sample::{FileSystem, HostSample, MISSING, Missing};
