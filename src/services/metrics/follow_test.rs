@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::UNIX_EPOCH};
 
+use tokio::task::JoinSet;
+
 use super::*;
 use crate::engines::{
     docker::{Engine, EngineAddress},
@@ -38,6 +40,14 @@ fn wrong_clock(number: u32) -> SystemTime {
         40..50 => clock(number) + Duration::from_secs(315_360_000),
         _ => clock(number),
     }
+}
+
+/// Keeps steps as the agent does, until it is dropped.
+fn keeping(metrics: &Metrics) -> JoinSet<()> {
+    let metrics = metrics.clone();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { metrics.keep().await });
+    tasks
 }
 
 /// The kept samples from there on, by their times, and then the first that is live.
@@ -86,10 +96,7 @@ async fn a_clock_that_is_set_loses_no_step_and_repeats_none() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_given_what_it_missed() {
     let metrics = metrics();
-    let keeping = tokio::spawn({
-        let metrics = metrics.clone();
-        async move { metrics.keep().await }
-    });
+    let _keeping = keeping(&metrics);
     let mut follow = Follow::<HostSample>::new(metrics.clone(), STEP, None);
     let first = follow.next().await.unwrap();
     assert!(!first.kept);
@@ -116,16 +123,12 @@ async fn a_slow_reader_is_given_what_it_missed() {
         assert!(!next.kept);
         last = next.sample.tick;
     }
-    keeping.abort();
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_was_away_has_every_step_of_the_hour_and_is_told_where_it_begins() {
     let metrics = metrics();
-    let keeping = tokio::spawn({
-        let metrics = metrics.clone();
-        async move { metrics.keep().await }
-    });
+    let _keeping = keeping(&metrics);
     metrics.ask(false);
     tokio::time::sleep(Duration::from_secs(20)).await;
     let mut follow = Follow::<HostSample>::new(metrics.clone(), STEP, Some(UNIX_EPOCH));
@@ -143,7 +146,6 @@ async fn whoever_was_away_has_every_step_of_the_hour_and_is_told_where_it_begins
     let mut follow = Follow::<HostSample>::new(metrics.clone(), STEP, Some(UNIX_EPOCH));
     let next = follow.next().await.unwrap();
     assert!(!next.kept && next.kept_since.is_none());
-    keeping.abort();
 }
 
 #[tokio::test(start_paused = true)]
