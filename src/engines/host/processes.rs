@@ -6,6 +6,7 @@
 use std::{collections::HashMap, fs, os::unix::fs::MetadataExt, time::Duration};
 
 use super::{
+    kept::read_once,
     root::HostRoot,
     text::{lossy, number, words},
 };
@@ -52,7 +53,7 @@ pub(crate) fn all(root: &HostRoot) -> Vec<Process> {
     });
     pids.take(MOST)
         .filter_map(|pid| {
-            let stat = fs::read(root.proc(&format!("{pid}/stat"))).ok()?;
+            let stat = read_once(root.proc(&format!("{pid}/stat"))).ok()?;
             parse(pid, &stat)
         })
         .collect()

@@ -263,3 +263,8 @@ pub(crate) async fn temperatures(
     let found = tokio::time::timeout(Duration::from_secs(2), reading).await;
     found.ok().flatten().ok_or_else(late)
 }
+
+#[cfg(test)]
+#[path = "sample_test.rs"]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;
