@@ -29,14 +29,21 @@ pub fn docker(socket: Option<&Path>, args: &[&str]) -> String {
 /// An engine of the test's own.
 pub struct PrivateEngine {
     child: Option<Child>,
+    flags: &'static [&'static str],
     directory: tempfile::TempDir,
 }
 
 impl PrivateEngine {
     /// Starts one and waits until it answers, with the test image in it.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With flags of its own.
+    pub fn start_with(flags: &'static [&'static str]) -> Self {
         let mut engine = Self {
             child: None,
+            flags,
             directory: tempfile::tempdir().unwrap(),
         };
         engine.up();
@@ -77,6 +84,7 @@ impl PrivateEngine {
                 "--ip-masq=false",
             ])
             .args(["--storage-driver=vfs", "--shutdown-timeout=2"])
+            .args(self.flags)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
