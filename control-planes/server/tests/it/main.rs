@@ -20,6 +20,7 @@ mod cli_logs;
 mod cli_search;
 mod cli_server;
 mod cli_stack;
+mod cli_stack_logs;
 mod cli_stats;
 mod doors;
 mod e2e_cuts;
