@@ -57,6 +57,7 @@ mod image_hostile;
 mod image_registry;
 mod image_support;
 mod layers;
+mod logs_hostile;
 mod logs_limits;
 mod logs_many;
 mod logs_search;
