@@ -61,6 +61,7 @@ mod image_memory;
 mod image_registry;
 mod image_support;
 mod layers;
+mod logs_hostile;
 mod logs_limits;
 mod logs_many;
 mod logs_search;
