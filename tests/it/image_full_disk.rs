@@ -54,7 +54,7 @@ impl Small {
         let mut small = Self { engine: None, disk };
         let directory = TempDir::new().unwrap();
         symlink(small.disk.path(), directory.path().join("data")).unwrap();
-        small.engine = Some(PrivateEngine::start_in(directory));
+        small.engine = Some(PrivateEngine::start_as(directory, &[]));
         small
     }
 

@@ -39,17 +39,8 @@ impl PrivateEngine {
         Self::start_as(tempfile::tempdir().unwrap(), &[])
     }
 
-    /// The same in this directory, which may have a place for its `data` already.
-    pub fn start_in(directory: tempfile::TempDir) -> Self {
-        Self::start_as(directory, &[])
-    }
-
-    /// With flags of its own.
-    pub fn start_with(flags: &'static [&'static str]) -> Self {
-        Self::start_as(tempfile::tempdir().unwrap(), flags)
-    }
-
-    fn start_as(directory: tempfile::TempDir, flags: &'static [&'static str]) -> Self {
+    /// The same in this directory, which may have a place for its `data` already, and with flags of its own.
+    pub fn start_as(directory: tempfile::TempDir, flags: &'static [&'static str]) -> Self {
         let mut engine = Self {
             child: None,
             flags,

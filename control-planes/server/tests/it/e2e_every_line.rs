@@ -77,7 +77,7 @@ impl Stage {
 
 #[test]
 fn every_line_of_500_000_is_accounted_for() {
-    let engine = PrivateEngine::start_with(&["--live-restore"]);
+    let engine = PrivateEngine::start_as(tempfile::tempdir().unwrap(), &["--live-restore"]);
     let flags = ["--no-integrated-agent", "--redial-spread", "1ms"];
     let server = Server::start_with(TempDir::new().unwrap(), "127.0.0.1:0", &flags);
     let agents = Proxy::to(server.address(), Direction::Up);
