@@ -1,7 +1,9 @@
 //! The figures of containers: as the engine's own, by cgroup files and by the engine.
 
 use tonic::Code;
-use turbopanel_agent::proto::{GetContainerMetricsRequest, container_metrics::Source};
+use turbopanel_agent::proto::{
+    BlockDeviceMetrics, GetContainerMetricsRequest, container_metrics::Source,
+};
 
 use crate::{
     agent_support::{Agent, eventually as eventually_here},
@@ -106,6 +108,24 @@ async fn compare(settings: &[(&str, &str)], source: Source) {
         assert!(found.written_bytes >= Some(8 << 20), "{found:?}");
         assert!(found.writes > Some(0));
     }
+    // By device: the engine's own sums are those of its devices.
+    let disk = disk().trim_start_matches("/dev/").to_owned();
+    // The host of fixtures has no such disk, and so no name for it.
+    let is_disk = |name: &str| match source {
+        Source::Engine => name.contains(':'),
+        _ => name == disk,
+    };
+    let sum = |of: fn(&BlockDeviceMetrics) -> Option<u64>| {
+        found.block_devices.iter().filter_map(of).sum::<u64>()
+    };
+    assert_eq!(Some(sum(|one| one.written_bytes)), found.written_bytes);
+    assert_eq!(Some(sum(|one| one.reads)), found.reads);
+    let device = found.block_devices.iter().find(|one| is_disk(&one.device));
+    let device = device.unwrap_or_else(|| panic!("no {disk} in {found:?}"));
+    assert!(device.written_bytes >= Some(8 << 20), "{device:?}");
+    // It writes and receives nothing any more.
+    assert_eq!(found.written_bytes_per_second, Some(0.0), "{found:?}");
+    assert!(found.received_bytes_per_second >= Some(0.0), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

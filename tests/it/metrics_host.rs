@@ -104,6 +104,16 @@ async fn the_host_is_as_the_machine_says() {
         "{:?}",
         host.disks
     );
+    let disk = host
+        .disks
+        .iter()
+        .find(|disk| disk.read_bytes > Some(0))
+        .unwrap();
+    assert!(disk.read_bytes_per_second >= Some(0.0) && disk.writes_per_second >= Some(0.0));
+    assert!(
+        loopback.received_bytes_per_second >= Some(0.0),
+        "{loopback:?}"
+    );
     let pressure = std::fs::exists("/proc/pressure/memory").unwrap();
     assert_eq!(host.memory_pressure.is_some(), pressure);
     assert!(host.processes.is_empty());
@@ -180,6 +190,12 @@ async fn another_root_is_another_host() {
         [("coretemp", "Package id 0", 45.5), ("coretemp", "", -5.0)]
     );
     assert_eq!(host.temperatures[0].critical_celsius, Some(100.0));
+    let sensors: Vec<_> = host
+        .temperatures
+        .iter()
+        .map(|one| (&*one.device, &*one.sensor))
+        .collect();
+    assert_eq!(sensors, [("coretemp", "temp1"), ("coretemp", "temp2")]);
     assert_eq!(
         (host.processes[0].pid, host.processes[0].name.as_str()),
         (4242, "nginx: worker")

@@ -213,6 +213,58 @@ async fn containers_come_and_go_in_a_stream() {
     assert_eq!(reason(&refused), "CONTAINER_NOT_FOUND");
 }
 
+/// A container that came and went while nobody listened is in the steps of its time, asked for by a name or an id that
+/// the engine knows no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_and_went_is_kept() {
+    let began = SystemTime::now();
+    let agent = Agent::start(&[]);
+    let mut client = client(&agent).await;
+    let container = TestContainer::run(&[], &["sleep", "600"]);
+    let id = docker(None, &["inspect", "-f", "{{.Id}}", &container.name]);
+    let id = id.trim();
+    let request = |name: &str, since: Option<SystemTime>| StreamContainerMetricsRequest {
+        containers: vec![name.to_owned()],
+        interval: every(10),
+        since: since.map(Into::into),
+    };
+    // Somebody asks, and with that the steps begin; one of them has it.
+    let mut kept = false;
+    for _ in 0..12 {
+        let asked = client.stream_container_metrics(request(id, Some(began)));
+        let mut stream = asked.await.unwrap().into_inner();
+        let mut message = next(&mut stream).await;
+        while message.kept && !kept {
+            kept = message.containers.iter().any(|one| one.id == id);
+            message = next(&mut stream).await;
+        }
+        if kept {
+            break;
+        }
+    }
+    assert!(kept, "no step has it");
+    docker(None, &["rm", "-f", &container.name]);
+    for asked in [&*container.name, id, &id[..20]] {
+        let stream = client.stream_container_metrics(request(asked, Some(began)));
+        let mut stream = stream.await.unwrap().into_inner();
+        let (mut seen, mut live) = (0, false);
+        while !live {
+            let message = next(&mut stream).await;
+            live = !message.kept;
+            assert!(!live || message.containers.is_empty(), "{message:?}");
+            for found in message.containers {
+                assert_eq!((found.id.as_str(), found.pids), (id, Some(1)));
+                seen += 1;
+            }
+        }
+        assert!(seen > 0, "{asked}");
+    }
+    let refused = client.stream_container_metrics(request(&container.name, None));
+    assert_eq!(reason(&refused.await.unwrap_err()), "CONTAINER_NOT_FOUND");
+    let refused = client.stream_container_metrics(request("tpd-no-such-container", Some(began)));
+    assert_eq!(reason(&refused.await.unwrap_err()), "CONTAINER_NOT_FOUND");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_refused() {
     let agent = Agent::start(&[("AGENT_HOST_ROOT", FIXTURE)]);

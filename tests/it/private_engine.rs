@@ -36,15 +36,24 @@ pub struct PrivateEngine {
 impl PrivateEngine {
     /// Starts one and waits until it answers, with the test image in it.
     pub fn start() -> Self {
-        Self::start_with(&[])
+        Self::start_as(tempfile::tempdir().unwrap(), &[])
+    }
+
+    /// The same in this directory, which may have a place for its `data` already.
+    pub fn start_in(directory: tempfile::TempDir) -> Self {
+        Self::start_as(directory, &[])
     }
 
     /// With flags of its own.
     pub fn start_with(flags: &'static [&'static str]) -> Self {
+        Self::start_as(tempfile::tempdir().unwrap(), flags)
+    }
+
+    fn start_as(directory: tempfile::TempDir, flags: &'static [&'static str]) -> Self {
         let mut engine = Self {
             child: None,
             flags,
-            directory: tempfile::tempdir().unwrap(),
+            directory,
         };
         engine.up();
         let tar = engine.directory.path().join("image.tar");

@@ -6,14 +6,23 @@ use super::{
     parse,
     tree::{Place, Tree},
 };
-use crate::engines::host::{HostRoot, Missing, Usage, kept::Kept, parse::traffic};
+use crate::engines::host::{DeviceIo, HostRoot, Missing, Usage, kept::Kept, parse::traffic};
 
 type Parse = fn(&[u8], &mut Usage);
+type ParseDevices = fn(&[u8], &mut Vec<DeviceIo>);
+
+/// A file, and how it is read: as sums, and by device where it tells devices.
+#[derive(Debug)]
+struct Source {
+    file: Kept,
+    sums: Parse,
+    devices: Option<ParseDevices>,
+}
 
 /// The files of one container.
 #[derive(Debug)]
 pub(crate) struct Group {
-    files: Vec<(Kept, Parse)>,
+    files: Vec<Source>,
     /// Not kept open: that would keep the container's network alive after its end.
     network: Option<Kept>,
 }
@@ -41,7 +50,17 @@ impl Group {
             } else {
                 Kept::closed(path)
             };
-            Some((kept.in_one_piece(), parse))
+            Some(Source {
+                file: kept.in_one_piece(),
+                sums: parse,
+                devices: None,
+            })
+        };
+        let by_device = |source: Option<Source>, parse: ParseDevices| {
+            Some(Source {
+                devices: Some(parse),
+                ..source?
+            })
         };
         let [cpuacct, cpu, memory, blkio, pids] = &tree.folders(place);
         let files = match tree {
@@ -51,15 +70,21 @@ impl Group {
                 file(cpu, "cpu.stat", parse::cpu_stat_v1),
                 file(memory, "memory.usage_in_bytes", parse::memory_usage),
                 file(memory, "memory.stat", parse::memory_stat_v1),
-                file(
-                    blkio,
-                    "blkio.throttle.io_service_bytes_recursive",
-                    parse::blkio_bytes,
+                by_device(
+                    file(
+                        blkio,
+                        "blkio.throttle.io_service_bytes_recursive",
+                        parse::blkio_bytes,
+                    ),
+                    parse::blkio_bytes_devices,
                 ),
-                file(
-                    blkio,
-                    "blkio.throttle.io_serviced_recursive",
-                    parse::blkio_operations,
+                by_device(
+                    file(
+                        blkio,
+                        "blkio.throttle.io_serviced_recursive",
+                        parse::blkio_operations,
+                    ),
+                    parse::blkio_operations_devices,
                 ),
                 file(pids, "pids.current", parse::pids),
                 file(pids, "pids.max", parse::pids_max),
@@ -70,7 +95,10 @@ impl Group {
                 file(memory, "memory.stat", parse::memory_stat_v2),
                 file(memory, "memory.max", parse::memory_max),
                 file(memory, "memory.swap.current", parse::swap_current),
-                file(blkio, "io.stat", parse::io_stat),
+                by_device(
+                    file(blkio, "io.stat", parse::io_stat),
+                    parse::io_stat_devices,
+                ),
                 file(pids, "pids.current", parse::pids),
                 file(pids, "pids.max", parse::pids_max),
             ],
@@ -81,23 +109,28 @@ impl Group {
         }
     }
 
-    /// Reads all of it. A file that is missing or makes no sense leaves its figures absent.
+    /// Reads all of it; by device only into `devices`. A file that is missing or makes no sense leaves its figures
+    /// absent.
     pub(crate) fn read(
         &mut self,
         buffer: &mut Vec<u8>,
+        mut devices: Option<&mut Vec<DeviceIo>>,
         missing: &mut Vec<Missing>,
     ) -> Result<Usage, Trouble> {
         let mut usage = Usage::default();
         let mut read = 0;
         let mut errors = Vec::new();
-        for (file, parse) in &mut self.files {
-            match file.read(buffer) {
+        for source in &mut self.files {
+            match source.file.read(buffer) {
                 Ok(text) => {
-                    parse(text, &mut usage);
+                    (source.sums)(text, &mut usage);
+                    if let (Some(parse), Some(devices)) = (source.devices, &mut devices) {
+                        parse(text, devices);
+                    }
                     read += 1;
                 }
                 Err(error) if is_gone(&error) => return Err(Trouble::Gone),
-                Err(error) => errors.push((file.path().to_owned(), error)),
+                Err(error) => errors.push((source.file.path().to_owned(), error)),
             }
         }
         // Kernels without a controller or without swap accounting lack its files; without any the cgroup is gone.

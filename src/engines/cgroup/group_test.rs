@@ -11,7 +11,7 @@ fn host() -> HostRoot {
 
 fn read(group: &mut Group) -> (Result<Usage, Trouble>, Vec<Missing>) {
     let mut missing = Vec::new();
-    (group.read(&mut Vec::new(), &mut missing), missing)
+    (group.read(&mut Vec::new(), None, &mut missing), missing)
 }
 
 #[test]
@@ -55,6 +55,24 @@ fn version_2_is_read_whole() {
             assert_eq!((usage.rx_bytes, usage.tx_packets), (Some(1030), Some(24)));
         }
     }
+}
+
+#[test]
+fn devices_are_told_when_they_are_asked_for() {
+    let (root, id) = (host(), "a".repeat(64));
+    let tree = Tree::find(&root).unwrap();
+    let place = tree.usual(&id).unwrap();
+    let mut group = Group::new(&tree, &place, &root, None, true);
+    let (mut devices, mut missing) = (Vec::new(), Vec::new());
+    let usage = group.read(&mut Vec::new(), Some(&mut devices), &mut missing);
+    let usage = usage.unwrap();
+    assert!(devices.len() > 1, "{devices:?}");
+    // A device on which only was discarded has none of these.
+    let sum = |figure: fn(&DeviceIo) -> Option<u64>| Some(devices.iter().filter_map(figure).sum());
+    assert_eq!(usage.read_bytes, sum(|one| one.read_bytes));
+    assert_eq!(usage.written_bytes, sum(|one| one.written_bytes));
+    assert_eq!(usage.reads, sum(|one| one.reads));
+    assert_eq!(usage.writes, sum(|one| one.writes));
 }
 
 #[test]

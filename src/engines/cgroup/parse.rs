@@ -1,7 +1,7 @@
 //! The cgroup files, parsed. Nothing here opens a file: fixtures and the kernel are read alike.
 
 use crate::engines::host::{
-    Usage,
+    DeviceIo, Usage,
     text::{lines, number, pairs, single, words},
 };
 
@@ -177,6 +177,81 @@ pub(crate) fn io_stat(text: &[u8], usage: &mut Usage) {
         usage.reads,
         usage.writes,
     ] = sums;
+}
+
+/// Devices of one container that are told, at most.
+const DEVICES: usize = 64;
+
+/// The figures of one device, "8:0", which is added where it is new.
+fn device<'a>(found: &'a mut Vec<DeviceIo>, number: &[u8]) -> Option<&'a mut DeviceIo> {
+    let (major, minor) = std::str::from_utf8(number).ok()?.split_once(':')?;
+    let number = (major.parse().ok()?, minor.parse().ok()?);
+    let at = match found.iter().position(|one| one.number == number) {
+        Some(at) => at,
+        None if found.len() < DEVICES => {
+            found.push(DeviceIo::of(number));
+            found.len() - 1
+        }
+        None => return None,
+    };
+    found.get_mut(at)
+}
+
+/// Version 1, a file of `blkio`: reads and writes of each device, at the place that `figure` says.
+fn blkio_devices(
+    text: &[u8],
+    found: &mut Vec<DeviceIo>,
+    figures: fn(&mut DeviceIo) -> [&mut Option<u64>; 2],
+) {
+    for line in lines(text) {
+        let mut words = words(line);
+        let (Some(number_of), Some(operation)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let value = words.next().and_then(number);
+        let Some(device) = device(found, number_of) else {
+            continue;
+        };
+        let [read, written] = figures(device);
+        match operation {
+            b"Read" => *read = value,
+            b"Write" => *written = value,
+            _ => {}
+        }
+    }
+}
+
+/// Version 1, `blkio.throttle.io_service_bytes_recursive`, by device.
+pub(crate) fn blkio_bytes_devices(text: &[u8], found: &mut Vec<DeviceIo>) {
+    blkio_devices(text, found, |one| {
+        [&mut one.read_bytes, &mut one.written_bytes]
+    });
+}
+
+/// Version 1, `blkio.throttle.io_serviced_recursive`, by device.
+pub(crate) fn blkio_operations_devices(text: &[u8], found: &mut Vec<DeviceIo>) {
+    blkio_devices(text, found, |one| [&mut one.reads, &mut one.writes]);
+}
+
+/// Version 2, `io.stat`, by device.
+pub(crate) fn io_stat_devices(text: &[u8], found: &mut Vec<DeviceIo>) {
+    for line in lines(text) {
+        let mut words = words(line);
+        let Some(device) = words.next().and_then(|number| device(found, number)) else {
+            continue;
+        };
+        for word in words {
+            let mut parts = word.splitn(2, |byte| *byte == b'=');
+            let figure = match parts.next() {
+                Some(b"rbytes") => &mut device.read_bytes,
+                Some(b"wbytes") => &mut device.written_bytes,
+                Some(b"rios") => &mut device.reads,
+                Some(b"wios") => &mut device.writes,
+                _ => continue,
+            };
+            *figure = parts.next().and_then(number);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -60,6 +60,43 @@ fn a_cache_larger_than_the_usage_is_not_subtracted() {
     assert_eq!(working_set(None, Some(1)), None);
 }
 
+#[test]
+fn devices_are_told_each_by_its_number() {
+    let mut found = Vec::new();
+    blkio_bytes_devices(
+        b"8:0 Read 4096\n8:0 Write 100\n8:0 Total 9\n253:16 Read 4\n253:16 Write max\nTotal 13\nx Read 1\n9: Read 1\n",
+        &mut found,
+    );
+    blkio_operations_devices(b"8:0 Read 2\n8:0 Write 1\nTotal 3\n", &mut found);
+    let of = |number, read_bytes, written_bytes, reads, writes| DeviceIo {
+        number,
+        name: String::new(),
+        read_bytes,
+        written_bytes,
+        reads,
+        writes,
+    };
+    let expected = [
+        of((8, 0), Some(4096), Some(100), Some(2), Some(1)),
+        of((253, 16), Some(4), None, None, None),
+    ];
+    assert_eq!(found, expected);
+    let mut found = Vec::new();
+    io_stat_devices(
+        b"8:0 rbytes=1 wbytes=2 rios=3 wios=-4 dbytes=0\n253:0\nnone rbytes=1\n",
+        &mut found,
+    );
+    let expected = [
+        of((8, 0), Some(1), Some(2), Some(3), None),
+        of((253, 0), None, None, None, None),
+    ];
+    assert_eq!(found, expected);
+    let line = |minor: u32| format!("8:{minor} rbytes=1\n");
+    let many: String = (0..5000).map(line).collect();
+    io_stat_devices(many.as_bytes(), &mut found);
+    assert_eq!(found.len(), DEVICES);
+}
+
 proptest! {
     #[test]
     fn nothing_panics(
@@ -73,6 +110,9 @@ proptest! {
         for text in [&bytes[..], words.as_bytes()] {
             for file in files {
                 file(text, &mut Usage::default());
+            }
+            for file in [io_stat_devices, blkio_bytes_devices, blkio_operations_devices] {
+                file(text, &mut Vec::new());
             }
         }
     }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::engines::host::HostRoot;
+use crate::engines::host::{HostRoot, kept::read_once};
 
 /// Trees of version 1 that hold what is read.
 const CONTROLLERS: [&str; 5] = ["cpuacct", "cpu", "memory", "blkio", "pids"];
@@ -81,16 +81,13 @@ impl Tree {
 
     /// The place that a process of the container tells.
     pub(crate) fn of_process(&self, root: &HostRoot, pid: u32, id: &str) -> Option<Place> {
-        let text = fs::read(root.proc(&format!("{pid}/cgroup"))).ok()?;
-        let place = self.parse(&text);
-        // Another process may have the number by now.
-        let of_container = |path: &PathBuf| path.to_str().is_some_and(|path| path.contains(id));
-        place
-            .paths
-            .iter()
-            .flatten()
-            .any(of_container)
-            .then_some(place)
+        let text = read_once(root.proc(&format!("{pid}/cgroup"))).ok()?;
+        let mut place = self.parse(&text);
+        for path in &mut place.paths {
+            // Another process may have the number by now: then none of them is the container's.
+            *path = path.take().and_then(|path| of_container(&path, id));
+        }
+        place.paths.iter().any(Option::is_some).then_some(place)
     }
 
     /// Parses /proc/PID/cgroup: "4:memory:/docker/ID" for version 1, "0::/docker/ID" for version 2.
@@ -135,6 +132,14 @@ impl Tree {
             }
         })
     }
+}
+
+/// The container's own cgroup, of which a process may be in one further down: an init system makes some of its own.
+fn of_container(path: &Path, id: &str) -> Option<PathBuf> {
+    let parts: Vec<_> = path.iter().collect();
+    let named = |part: &&std::ffi::OsStr| part.to_str().is_some_and(|part| part.contains(id));
+    let at = parts.iter().position(named)?;
+    Some(parts.into_iter().take(at + 1).collect())
 }
 
 /// The ids in the names of a folder's entries.

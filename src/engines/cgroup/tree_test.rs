@@ -25,6 +25,28 @@ fn both_drivers_places_are_found() {
     assert_eq!(tree.of_process(&root, 4243, &elsewhere), None);
 }
 
+/// The first process of a container is below the container's cgroup where an init system made cgroups of its own.
+#[test]
+fn the_containers_own_cgroup_is_read_and_none_below_it() {
+    let id = "d".repeat(64);
+    let text = format!("0::/custom.slice/docker-{id}.scope/init.scope\n");
+    let tree = Tree::V2("/cg".into());
+    let path = tree.parse(text.as_bytes()).paths[0].clone().unwrap();
+    let own = of_container(&path, &id);
+    assert_eq!(own, Some(format!("custom.slice/docker-{id}.scope").into()));
+    assert_eq!(of_container(&path, &"e".repeat(64)), None);
+    // Version 1 tells a path for each controller, and some may be another's.
+    let folder = tempfile::tempdir().unwrap();
+    let process = folder.path().join("proc/7");
+    fs::create_dir_all(&process).unwrap();
+    let text = format!("4:memory:/a/{id}/b/{id}\n3:cpu:/other\n2:pids:/a/{id}\n");
+    fs::write(process.join("cgroup"), text).unwrap();
+    let root = HostRoot::under(folder.path().to_owned());
+    let place = Tree::V1("/cg".into()).of_process(&root, 7, &id).unwrap();
+    let own = Some(format!("a/{id}").into());
+    assert_eq!(place.paths, [None, None, own.clone(), None, own]);
+}
+
 #[test]
 fn version_1_has_a_path_for_each_controller() {
     let tree = Tree::V1("/cg".into());

@@ -14,7 +14,10 @@ use super::{
     error::{Error, Subject},
     names::ContainerRef,
 };
-use crate::engines::host::{Traffic, Usage};
+use crate::engines::host::{DeviceIo, Traffic, Usage};
+
+/// Devices of one container that are told, at most.
+const DEVICES: usize = 64;
 
 /// A container's first process, and whether it shares the host's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ impl Engine {
 
     /// What a container uses, by the engine's own reading. An engine that knows `one-shot` answers at once, an older
     /// one after a second or two.
-    pub async fn usage(&self, container: &ContainerRef) -> Result<Usage, Error> {
+    pub async fn usage(&self, container: &ContainerRef) -> Result<(Usage, Vec<DeviceIo>), Error> {
         let options = StatsOptions {
             stream: false,
             one_shot: true,
@@ -67,7 +70,8 @@ impl Engine {
     }
 }
 
-fn usage(stats: ContainerStatsResponse) -> Usage {
+fn usage(stats: ContainerStatsResponse) -> (Usage, Vec<DeviceIo>) {
+    let mut devices = Vec::new();
     let mut usage = Usage::default();
     if let Some(cpu) = stats.cpu_stats {
         usage.host_cpu = cpu.system_cpu_usage;
@@ -123,13 +127,47 @@ fn usage(stats: ContainerStatsResponse) -> Usage {
         [usage.read_bytes, usage.written_bytes] = operations(&bytes);
         let count = io.io_serviced_recursive.unwrap_or_default();
         [usage.reads, usage.writes] = operations(&count);
+        by_device(&bytes, &mut devices, |one| {
+            [&mut one.read_bytes, &mut one.written_bytes]
+        });
+        by_device(&count, &mut devices, |one| {
+            [&mut one.reads, &mut one.writes]
+        });
     }
     if let Some(pids) = stats.pids_stats {
         usage.pids = pids.current;
         // Newer engines say the largest number when there is no limit.
         usage.pids_limit = pids.limit.filter(|limit| *limit > 0 && *limit < u64::MAX);
     }
-    usage
+    (usage, devices)
+}
+
+/// Reads and writes of each device. Newer engines leave out what is zero.
+fn by_device(
+    entries: &[ContainerBlkioStatEntry],
+    found: &mut Vec<DeviceIo>,
+    figures: fn(&mut DeviceIo) -> [&mut Option<u64>; 2],
+) {
+    for entry in entries {
+        let part = |number: Option<u64>| u32::try_from(number?).ok();
+        let (Some(major), Some(minor)) = (part(entry.major), part(entry.minor)) else {
+            continue;
+        };
+        let known = found.iter().position(|one| one.number == (major, minor));
+        let at = known.unwrap_or(found.len());
+        if known.is_none() && at < DEVICES {
+            found.push(DeviceIo::of((major, minor)));
+        }
+        let Some(device) = found.get_mut(at) else {
+            continue;
+        };
+        let [read, written] = figures(device);
+        match entry.op.as_deref().map(str::to_ascii_lowercase).as_deref() {
+            Some("read") => *read = entry.value,
+            Some("write") => *written = entry.value,
+            _ => {}
+        }
+    }
 }
 
 /// Reads and writes of all devices. An engine without entries has counted none.

@@ -244,6 +244,33 @@ figures! {
     }
 }
 
+/// What a container did on one device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceIo {
+    /// Major and minor number.
+    pub number: (u32, u32),
+    /// The kernel's name for it, such as "sda". Empty: it is not known here.
+    pub name: String,
+    /// Bytes read.
+    pub read_bytes: Option<u64>,
+    /// Bytes written.
+    pub written_bytes: Option<u64>,
+    /// Reads.
+    pub reads: Option<u64>,
+    /// Writes.
+    pub writes: Option<u64>,
+}
+
+impl DeviceIo {
+    /// Nothing is known of this device yet.
+    pub fn of(number: (u32, u32)) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+}
+
 impl Cpu {
     /// Idle and in all, where both are known.
     fn idle_and_all(&self) -> Option<(u64, u64)> {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Read as _},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -10,6 +10,16 @@ use std::{
 /// More of one file is not read.
 const MOST: usize = 1024 * 1024;
 const FIRST: usize = 4096;
+
+/// Of a file that is read once, no more is read.
+const SMALL: u64 = 64 * 1024;
+
+/// Reads a file once. Whatever lies there, it takes little memory.
+pub(crate) fn read_once(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SMALL).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
 
 /// One file.
 #[derive(Debug)]
@@ -75,7 +85,9 @@ fn fill(file: &File, one_piece: bool, buffer: &mut Vec<u8>) -> io::Result<usize>
     loop {
         if length == buffer.len() {
             if length >= MOST {
-                return Ok(length);
+                // A line that was cut would be read as another number.
+                let whole = buffer.iter().rposition(|byte| *byte == b'\n');
+                return Ok(whole.map_or(0, |last| last + 1));
             }
             buffer.resize(length * 2, 0);
         }

@@ -16,9 +16,9 @@ mod sensors;
 mod space;
 pub(crate) mod text;
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-pub use figures::{Cpu, DiskIo, Load, Memory, Pressure, Space, Traffic, Usage};
+pub use figures::{Cpu, DeviceIo, DiskIo, Load, Memory, Pressure, Space, Traffic, Usage};
 pub use processes::Process;
 pub use root::HostRoot;
 pub use sample::{FileSystem, HostSample, MISSING, Missing};
@@ -57,7 +57,7 @@ pub fn has_programs() -> bool {
 pub fn hostname(root: &HostRoot) -> String {
     let written = root
         .is_elsewhere()
-        .then(|| fs::read(root.path("/etc/hostname".as_ref())).ok())
+        .then(|| kept::read_once(root.path("/etc/hostname".as_ref())).ok())
         .flatten()
         .map(|name| text::lossy(name.trim_ascii(), 253))
         .filter(|name| !name.is_empty());
@@ -69,13 +69,13 @@ pub fn hostname(root: &HostRoot) -> String {
 
 /// Load averages.
 pub fn load(root: &HostRoot) -> Load {
-    let text = fs::read(root.proc("loadavg")).unwrap_or_default();
+    let text = kept::read_once(root.proc("loadavg")).unwrap_or_default();
     parse::loadavg(&text)
 }
 
 /// Memory and swap now.
 pub fn memory(root: &HostRoot) -> Memory {
-    let text = fs::read(root.proc("meminfo")).unwrap_or_default();
+    let text = kept::read_once(root.proc("meminfo")).unwrap_or_default();
     parse::meminfo(&text)
 }
 
@@ -89,7 +89,8 @@ impl Memory {
 
 /// Processors online: a list such as "0-3,6". Neither the agent's affinity nor its quota counts here.
 fn online(root: &HostRoot) -> Option<u32> {
-    let list = fs::read_to_string(root.sys("devices/system/cpu/online")).ok()?;
+    let list = kept::read_once(root.sys("devices/system/cpu/online")).ok()?;
+    let list = String::from_utf8(list).ok()?;
     let mut count = 0_u32;
     for range in list.trim().split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -113,7 +114,7 @@ pub fn read(root: &HostRoot) -> Host {
         memory: memory(root),
         ..Host::default()
     };
-    let uptime = fs::read(root.proc("uptime")).unwrap_or_default();
+    let uptime = kept::read_once(root.proc("uptime")).unwrap_or_default();
     if let Some(hundredths) = text::words(&uptime).next().and_then(text::hundredths) {
         host.uptime = Duration::from_millis(hundredths.saturating_mul(10));
     }

@@ -166,11 +166,11 @@ fn is_disk(name: &[u8]) -> bool {
     if by_letter && ends_in_digit {
         return false;
     }
-    // ... and "nvme0n1p1" and "mmcblk0p2" of "nvme0n1" and "mmcblk0".
+    // ... and where a disk's name ends in a digit, the kernel puts a "p" between: "nvme0n1p1", "mmcblk0p2", "md127p1".
     let digits = name.iter().rev().take_while(|b| b.is_ascii_digit()).count();
-    let before = name.len().saturating_sub(digits + 1);
-    let by_p = begins(b"nvme") || begins(b"mmcblk");
-    !(by_p && digits > 0 && name.get(before) == Some(&b'p'))
+    let before = name.get(..name.len() - digits).unwrap_or_default();
+    let disk = before.strip_suffix(b"p").unwrap_or_default();
+    !(digits > 0 && disk.last().is_some_and(u8::is_ascii_digit))
 }
 
 /// /proc/net/dev: each interface.

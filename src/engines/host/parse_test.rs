@@ -101,6 +101,51 @@ fn disks_are_whole_and_told_in_bytes() {
 }
 
 #[test]
+fn partitions_are_told_from_disks_by_their_names() {
+    for disk in [
+        "sda",
+        "sdab",
+        "vda",
+        "xvdb",
+        "hdc",
+        "nvme0n1",
+        "nvme10n12",
+        "mmcblk0",
+        "mmcblk0boot0",
+        "md127",
+        "dm-0",
+        "sr0",
+        "nbd0",
+        "rbd1",
+        "zd16",
+        "pmem0",
+        "p1",
+        "map1",
+        "bcache0",
+    ] {
+        assert!(is_disk(disk.as_bytes()), "{disk}");
+    }
+    for part in [
+        "sda1",
+        "vdb12",
+        "xvda3",
+        "hda1",
+        "nvme0n1p1",
+        "mmcblk0p2",
+        "md127p1",
+        "nbd0p15",
+        "rbd1p1",
+        "loop3",
+        "loop3p1",
+        "ram0",
+        "zram0",
+        "fd0",
+    ] {
+        assert!(!is_disk(part.as_bytes()), "{part}");
+    }
+}
+
+#[test]
 fn interfaces_are_the_hosts_own_and_a_containers_are_added_up() {
     let found = interfaces(NET_DEV);
     let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();

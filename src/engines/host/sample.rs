@@ -224,7 +224,7 @@ impl MountTable {
         let text = self.file.read(buffer)?;
         let mut known = mounts::mountinfo(text);
         known.retain(|mount| !mount.name.starts_with("/proc/") && !mount.name.starts_with("/sys/"));
-        known.sort_by(|a, b| a.point.cmp(&b.point));
+        known.sort_unstable_by(|a, b| a.point.cmp(&b.point));
         self.known = known;
         self.watched = Some(watched);
         Ok(())
@@ -263,3 +263,8 @@ pub(crate) async fn temperatures(
     let found = tokio::time::timeout(Duration::from_secs(2), reading).await;
     found.ok().flatten().ok_or_else(late)
 }
+
+#[cfg(test)]
+#[path = "sample_test.rs"]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

@@ -4,12 +4,13 @@
 //! is older than an hour goes a segment at a time; so does the oldest when all of it grows beyond its bound.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use super::{
-    Step,
+    ContainerRow, Step,
     codec::{Decoder, Encoder},
     rows,
 };
@@ -112,19 +113,41 @@ impl History {
         steps.next().map(|(_, step)| step.host.time)
     }
 
-    /// Where to begin for whoever has all until this time: after the step of that very time; else before the first
-    /// step that is later. Steps are in their own order, even where the clock was set back.
+    /// Where to begin for whoever has all until this time: after the step of that very time; else before the step that
+    /// came next by the clock of then; else before the first that is later. Steps are in their own order, and where the
+    /// clock was set, a time may have come twice, or never: nothing is left out then, and something may be repeated.
     pub fn after(&self, time: SystemTime) -> Bookmark {
-        let mut later = None;
+        let (mut within, mut later) = (None, None);
+        let mut before = None::<(SystemTime, Duration)>;
         for (number, step) in self.segments.iter().flat_map(Segment::steps) {
-            if step.host.time == time {
+            let now = (step.host.time, step.host.tick);
+            if now.0 == time {
                 return Bookmark(number + 1);
             }
-            if step.host.time > time && later.is_none() {
+            // What that clock would have said, had nobody set it since.
+            let unset = before.and_then(|before| {
+                let passed = now.1.saturating_sub(before.1);
+                before.0.checked_add(passed).map(|until| before.0..until)
+            });
+            if within.is_none() && unset.is_some_and(|span| span.contains(&time)) {
+                within = Some(Bookmark(number));
+            }
+            if later.is_none() && now.0 > time {
                 later = Some(Bookmark(number));
             }
+            before = Some(now);
         }
-        later.unwrap_or(self.end())
+        within.or(later).unwrap_or(self.end())
+    }
+
+    /// The containers that ran at some time that is kept, each as it was last.
+    pub fn containers(&self) -> Vec<ContainerRow> {
+        let mut found = HashMap::new();
+        for (_, step) in self.segments.iter().flat_map(Segment::steps) {
+            let rows = step.containers.into_iter().flat_map(|sample| sample.rows);
+            found.extend(rows.map(|row| (Arc::clone(&row.id), row)));
+        }
+        found.into_values().collect()
     }
 
     /// Before the first step that was read after this tick.

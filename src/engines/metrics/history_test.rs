@@ -4,7 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
 use crate::engines::{
-    host::{Cpu, DiskIo, FileSystem, HostSample, Memory, Pressure, Space, Traffic, Usage},
+    host::{
+        Cpu, DiskIo, FileSystem, HostSample, Memory, Pressure, Space, Temperature, Traffic, Usage,
+    },
     metrics::{ContainerRow, ContainerSample, Source},
 };
 
@@ -21,7 +23,7 @@ fn growing(seed: u64, step: u64, index: usize) -> Option<u64> {
     Some(1_000_000_000_000 + rate * step + noise)
 }
 
-/// A host with 16 processors, 8 disks, 8 file systems, 16 interfaces and so many containers, all of them busy.
+/// A host with 16 processors, 8 disks, 8 file systems, 16 interfaces, 16 temperatures and so many containers, all of them busy.
 fn busy(step: u64, containers: u64) -> Step {
     let tick = STEP * u32::try_from(step).unwrap() + Duration::from_micros(step % 977);
     let mut host = HostSample::empty(time(step), tick);
@@ -51,6 +53,17 @@ fn busy(step: u64, containers: u64) -> Step {
             space: filled!(Space, seed + 40),
         })
         .collect();
+    host.temperatures = (0..16)
+        .map(|seed| Temperature {
+            chip: "coretemp".to_owned(),
+            label: format!("Core {seed}"),
+            device: "platform_coretemp_0".to_owned(),
+            sensor: format!("temp{seed}"),
+            celsius: i64::try_from((seed * 7919 + step * 977) % 60_000).unwrap() - 10_000,
+            high: (seed > 3).then_some(80_000),
+            critical: Some(100_000),
+        })
+        .collect();
     host.disks = (0..8)
         .map(|seed| (format!("nvme{seed}n1"), filled!(DiskIo, seed + 50)))
         .collect();
@@ -62,6 +75,7 @@ fn busy(step: u64, containers: u64) -> Step {
         name: format!("project-service-{seed}").into(),
         source: Source::Cgroup,
         usage: filled!(Usage, seed + 100),
+        devices: Vec::new(),
     });
     let containers = Some(ContainerSample {
         time: host.time,

@@ -18,7 +18,7 @@ use std::{sync::Arc, time::SystemTime};
 pub use history::{Bookmark, History, STEP};
 pub use reader::{Metrics, Wanted};
 
-use super::host::{HostSample, Missing, Usage};
+use super::host::{DeviceIo, HostSample, Missing, Usage};
 
 /// Where a container's figures come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct ContainerRow {
     pub source: Source,
     /// What it uses.
     pub usage: Usage,
+    /// What it did on each device. Empty where it was not asked for.
+    pub devices: Vec<DeviceIo>,
 }
 
 /// The containers at one time.

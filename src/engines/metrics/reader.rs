@@ -134,7 +134,16 @@ impl Metrics {
     /// One step, as the history keeps it. Where the engine has to be asked for the figures of containers, it has
     /// them only while somebody asks for those.
     pub async fn step(&self) -> Step {
-        let host = self.read_host().await;
+        let (mut host, temperatures) = tokio::join!(self.read_host(), async {
+            // A chip that holds whoever reads it does not hold up every step.
+            match self.inner.sensors.available_permits() {
+                0 => None,
+                _ => temperatures(&self.inner.root, &self.inner.sensors)
+                    .await
+                    .ok(),
+            }
+        });
+        host.temperatures = temperatures.unwrap_or_default();
         let engine = lasts(lock(&self.inner.asked).containers);
         let containers = self.read_containers(For::History { engine }).await.ok();
         Step { host, containers }

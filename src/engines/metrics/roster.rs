@@ -3,7 +3,11 @@
 //! The folder of cgroups tells at each sample whether others run than before. The engine is asked for their names
 //! only then, now and then, and when a caller waits: a name may have changed.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout};
@@ -12,7 +16,12 @@ use super::{ContainerRow, Source};
 use crate::engines::{
     cgroup::{Group, Tree, Trouble},
     docker::{Engine, EngineAddress, Error, names::ContainerRef},
-    host::{Cpu, HostRoot, MISSING, Missing, Usage, kept::Kept, parse},
+    host::{
+        Cpu, DeviceIo, HostRoot, MISSING, Missing, Usage,
+        kept::{Kept, read_once},
+        parse,
+        text::lossy,
+    },
 };
 
 /// How old a list may be while nothing has changed that can be seen ...
@@ -95,14 +104,14 @@ impl Roster {
             tell(missing, self.engine.address().to_string(), &error);
         }
         let mut rows = Vec::with_capacity(self.entries.len());
-        let gone = self.read_files(None, &mut rows, missing).await;
+        let gone = self.read_files(whom, None, &mut rows, missing).await;
         if !gone.is_empty() {
             // Ended, or started again: then its files are others now.
             self.entries.retain(|id, _| !gone.contains(id));
             self.listed = None;
             match self.refresh(whom).await {
                 Ok(()) => {
-                    self.read_files(Some(&gone), &mut rows, missing).await;
+                    self.read_files(whom, Some(&gone), &mut rows, missing).await;
                 }
                 Err(error) => tell(missing, self.engine.address().to_string(), &error),
             }
@@ -110,13 +119,15 @@ impl Roster {
         if whom != (For::History { engine: false }) {
             self.ask(memory, &mut rows, missing).await;
         }
-        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        name_devices(&self.root, &mut rows);
         Ok(rows)
     }
 
     /// Reads the files of all, or only of these. Answers the ids of those that have none any more.
     async fn read_files(
         &mut self,
+        whom: For,
         only: Option<&[String]>,
         rows: &mut Vec<ContainerRow>,
         missing: &mut Vec<Missing>,
@@ -134,11 +145,13 @@ impl Roster {
             if only.is_some_and(|only| !only.contains(id)) {
                 continue;
             }
-            match group.read(&mut self.buffer, missing) {
+            let mut devices = Vec::new();
+            let wanted = (whom == For::Caller).then_some(&mut devices);
+            match group.read(&mut self.buffer, wanted, missing) {
                 Ok(mut usage) => {
                     usage.host_cpu = host.as_engine();
                     usage.host_cpus = cpus;
-                    rows.push(row(id, &entry.name, Source::Cgroup, usage));
+                    rows.push(row(id, &entry.name, Source::Cgroup, usage, devices));
                 }
                 Err(Trouble::Gone) => gone.push(id.clone()),
             }
@@ -173,12 +186,12 @@ impl Roster {
             .buffer_unordered(AT_ONCE);
         while let Some((id, name, answer)) = answers.next().await {
             match answer {
-                Ok(mut usage) => {
+                Ok((mut usage, devices)) => {
                     // Without a limit the engine says what the host has.
                     usage.memory_limit = usage
                         .memory_limit
                         .filter(|limit| memory.is_none_or(|memory| *limit < memory));
-                    rows.push(row(&id, &name, Source::Engine, usage));
+                    rows.push(row(&id, &name, Source::Engine, usage, devices));
                 }
                 Err(Error::ContainerNotFound { .. }) => {}
                 Err(error) => tell(missing, name.to_string(), &error),
@@ -280,17 +293,39 @@ impl Roster {
     /// Whether the process of this number, as the agent sees it, is the container's: without the host's processes
     /// it may be another one, or none.
     fn runs_in(&self, pid: u32, id: &str) -> bool {
-        let file: PathBuf = self.root.proc(&format!("{pid}/cgroup"));
-        std::fs::read_to_string(file).is_ok_and(|text| text.contains(id))
+        let text = read_once(self.root.proc(&format!("{pid}/cgroup")));
+        text.is_ok_and(|text| String::from_utf8_lossy(&text).contains(id))
     }
 }
 
-fn row(id: &str, name: &Arc<str>, source: Source, usage: Usage) -> ContainerRow {
+fn row(
+    id: &str,
+    name: &Arc<str>,
+    source: Source,
+    usage: Usage,
+    devices: Vec<DeviceIo>,
+) -> ContainerRow {
     ContainerRow {
         id: id.into(),
         name: Arc::clone(name),
         source,
         usage,
+        devices,
+    }
+}
+
+/// Names the devices as the kernel does: most containers use the same few.
+fn name_devices(root: &HostRoot, rows: &mut [ContainerRow]) {
+    let mut names = HashMap::new();
+    for device in rows.iter_mut().flat_map(|row| &mut row.devices) {
+        let (major, minor) = device.number;
+        let name = names.entry(device.number).or_insert_with(|| {
+            let link = root.sys(&format!("dev/block/{major}:{minor}"));
+            let place = std::fs::read_link(link).unwrap_or_default();
+            let name = place.file_name().unwrap_or_default();
+            lossy(name.as_encoded_bytes(), 64)
+        });
+        device.name.clone_from(name);
     }
 }
 

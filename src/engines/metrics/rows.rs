@@ -1,4 +1,5 @@
-//! Samples as rows of figures and back. What is not kept: temperatures, processes, and why figures were missing.
+//! Samples as rows of figures and back. What is not kept: processes, what containers did on
+//! each device, and why figures were missing.
 
 use std::{
     sync::Arc,
@@ -10,7 +11,7 @@ use super::{
     codec::{Key, Row, Times},
 };
 use crate::engines::host::{
-    Cpu, DiskIo, FileSystem, HostSample, Load, Memory, Pressure, Space, Traffic, Usage,
+    Cpu, DiskIo, FileSystem, HostSample, Load, Memory, Pressure, Space, Temperature, Traffic, Usage,
 };
 
 const CPU: u8 = 0;
@@ -25,6 +26,7 @@ const INTERFACE: u8 = 7;
 const CONTAINERS: u8 = 8;
 const BY_CGROUP: u8 = 9;
 const BY_ENGINE: u8 = 10;
+const TEMPERATURE: u8 = 11;
 
 /// Between the texts of a name. None of them can hold it, or what follows is cut off.
 const BREAK: char = '\0';
@@ -74,6 +76,17 @@ pub(super) fn from_step(step: &Step) -> Vec<Row> {
     rows.extend(disks.map(|(name, io)| row(DISK, name, &io.values())));
     let interfaces = host.interfaces.iter();
     rows.extend(interfaces.map(|(name, traffic)| row(INTERFACE, name, &traffic.values())));
+    for found in &host.temperatures {
+        let texts = [&*found.chip, &found.label, &found.device, &found.sensor];
+        // Below zero is far above in whole numbers without a sign, and back again.
+        let number = |millis: i64| millis as u64;
+        let values = [
+            Some(number(found.celsius)),
+            found.high.map(number),
+            found.critical.map(number),
+        ];
+        rows.push(row(TEMPERATURE, texts.join(&BREAK.to_string()), &values));
+    }
     if let Some(containers) = &step.containers {
         rows.push(row(CONTAINERS, "", &[]));
         rows.extend(containers.rows.iter().map(|one| {
@@ -122,6 +135,21 @@ pub(super) fn to_step(times: Times, rows: Vec<Row>) -> Step {
             INTERFACE => host
                 .interfaces
                 .push((key.name, Traffic::from_values(&values))),
+            TEMPERATURE => {
+                let mut values = values.into_iter().map(|value| Some(value? as i64));
+                let mut value = || values.next().flatten();
+                if let Some(celsius) = value() {
+                    host.temperatures.push(Temperature {
+                        chip: text().to_owned(),
+                        label: text().to_owned(),
+                        device: text().to_owned(),
+                        sensor: text().to_owned(),
+                        celsius,
+                        high: value(),
+                        critical: value(),
+                    });
+                }
+            }
             CONTAINERS | BY_CGROUP | BY_ENGINE => {
                 let sample = containers.get_or_insert_with(|| ContainerSample {
                     time,
@@ -141,6 +169,7 @@ pub(super) fn to_step(times: Times, rows: Vec<Row>) -> Step {
                     name: Arc::from(text()),
                     source,
                     usage: Usage::from_values(&values),
+                    devices: Vec::new(),
                 });
             }
             _ => {}

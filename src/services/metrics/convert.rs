@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use crate::{
     engines::{
-        host::{Cpu, DiskIo, HostSample, Missing, Pressure, Process, Temperature},
+        host::{
+            Cpu, DeviceIo, DiskIo, HostSample, Missing, Pressure, Process, Temperature, Traffic,
+            Usage,
+        },
         metrics::{ContainerRow, ContainerSample, Source},
     },
     proto::{
-        ContainerMetrics, CpuMetrics, DiskMetrics, FileSystemMetrics, HostMetrics,
-        InterfaceMetrics, LoadMetrics, MemoryMetrics, MissingFigures, PressureMetrics,
+        BlockDeviceMetrics, ContainerMetrics, CpuMetrics, DiskMetrics, FileSystemMetrics,
+        HostMetrics, InterfaceMetrics, LoadMetrics, MemoryMetrics, MissingFigures, PressureMetrics,
         ProcessMetrics, TemperatureMetrics, container_metrics,
     },
 };
@@ -34,6 +37,12 @@ pub(super) fn from_hundredths(value: Option<u64>) -> Option<f64> {
     value.map(|value| value as f64 / 100.0)
 }
 
+/// How much a counter grew in a second. None where it began anew meanwhile, or wrapped.
+fn rate(now: Option<u64>, before: Option<u64>, over: Duration) -> Option<f64> {
+    let grown = now?.checked_sub(before?)?;
+    (over > Duration::ZERO).then(|| grown as f64 / over.as_secs_f64())
+}
+
 /// A host's sample, compared with an earlier one.
 pub(super) fn host(sample: &HostSample, before: Option<&HostSample>) -> HostMetrics {
     // After a pause of the host there may be nothing between them.
@@ -54,6 +63,13 @@ pub(super) fn host(sample: &HostSample, before: Option<&HostSample>) -> HostMetr
         });
         disk(name, now, earlier.zip(over))
     });
+    let interfaces = sample.interfaces.iter().map(|(name, now)| {
+        let earlier = before.and_then(|before| {
+            let found = before.interfaces.iter().find(|(other, _)| other == name);
+            found.map(|(_, traffic)| traffic)
+        });
+        interface(name, now, earlier.zip(over))
+    });
     HostMetrics {
         time: Some(sample.time.into()),
         measured_over: before.and(over).and_then(|over| over.try_into().ok()),
@@ -72,7 +88,7 @@ pub(super) fn host(sample: &HostSample, before: Option<&HostSample>) -> HostMetr
         memory: Some(memory(sample)),
         file_systems: sample.file_systems.iter().map(file_system).collect(),
         disks: disks.collect(),
-        interfaces: sample.interfaces.iter().map(interface).collect(),
+        interfaces: interfaces.collect(),
         temperatures: sample.temperatures.iter().map(temperature).collect(),
         processes: sample.processes.iter().map(process).collect(),
         missing: missing(&sample.missing),
@@ -143,11 +159,12 @@ fn file_system(system: &crate::engines::host::FileSystem) -> FileSystemMetrics {
 }
 
 fn disk(name: &str, now: &DiskIo, before: Option<(&DiskIo, Duration)>) -> DiskMetrics {
-    let busy_ratio = before.and_then(|(before, over)| {
-        let busy = now.busy_ms?.checked_sub(before.busy_ms?)?;
-        // The kernel counts in ticks of its own.
-        Some((busy as f64 / over.as_secs_f64() / 1e3).min(1.0))
-    });
+    let per_second = |figure: fn(&DiskIo) -> Option<u64>| {
+        let (before, over) = before?;
+        rate(figure(now), figure(before), over)
+    };
+    // The kernel counts in ticks of its own.
+    let busy_ratio = per_second(|io| io.busy_ms).map(|millis| (millis / 1e3).min(1.0));
     DiskMetrics {
         device: name.to_owned(),
         reads: now.reads,
@@ -159,12 +176,24 @@ fn disk(name: &str, now: &DiskIo, before: Option<(&DiskIo, Duration)>) -> DiskMe
         in_flight: now.in_flight,
         busy_seconds: from_millis(now.busy_ms),
         busy_ratio,
+        read_bytes_per_second: per_second(|io| io.read_bytes),
+        written_bytes_per_second: per_second(|io| io.written_bytes),
+        reads_per_second: per_second(|io| io.reads),
+        writes_per_second: per_second(|io| io.writes),
     }
 }
 
-fn interface((name, traffic): &(String, crate::engines::host::Traffic)) -> InterfaceMetrics {
+fn interface(
+    name: &str,
+    traffic: &Traffic,
+    before: Option<(&Traffic, Duration)>,
+) -> InterfaceMetrics {
+    let per_second = |figure: fn(&Traffic) -> Option<u64>| {
+        let (before, over) = before?;
+        rate(figure(traffic), figure(before), over)
+    };
     InterfaceMetrics {
-        name: name.clone(),
+        name: name.to_owned(),
         received_bytes: traffic.rx_bytes,
         received_packets: traffic.rx_packets,
         receive_errors: traffic.rx_errors,
@@ -173,6 +202,8 @@ fn interface((name, traffic): &(String, crate::engines::host::Traffic)) -> Inter
         sent_packets: traffic.tx_packets,
         send_errors: traffic.tx_errors,
         send_dropped: traffic.tx_dropped,
+        received_bytes_per_second: per_second(|traffic| traffic.rx_bytes),
+        sent_bytes_per_second: per_second(|traffic| traffic.tx_bytes),
     }
 }
 
@@ -184,6 +215,8 @@ fn temperature(found: &Temperature) -> TemperatureMetrics {
         celsius: degrees(found.celsius),
         high_celsius: found.high.map(degrees),
         critical_celsius: found.critical.map(degrees),
+        device: found.device.clone(),
+        sensor: found.sensor.clone(),
     }
 }
 
@@ -218,7 +251,12 @@ pub(super) fn container(
 ) -> ContainerMetrics {
     let usage = &row.usage;
     let over = before.map(|before| sample.tick.saturating_sub(before.tick));
-    let earlier = before.and_then(|before| before.usage(&row.id));
+    // One that was started again counts from zero: what it did since then is not known to belong to this time.
+    let earlier = before
+        .and_then(|before| before.usage(&row.id))
+        .filter(|earlier| usage.cpu >= earlier.cpu);
+    let per_second =
+        |figure: fn(&Usage) -> Option<u64>| rate(figure(usage), figure(earlier?), over?);
     let cpu_percent = earlier.and_then(|earlier| usage.cpu_percent_since(earlier));
     let source = match row.source {
         Source::Cgroup => container_metrics::Source::Cgroup,
@@ -228,7 +266,7 @@ pub(super) fn container(
         id: row.id.to_string(),
         name: row.name.to_string(),
         time: Some(sample.time.into()),
-        measured_over: cpu_percent.and(over).and_then(|over| over.try_into().ok()),
+        measured_over: earlier.and(over).and_then(|over| over.try_into().ok()),
         source: source.into(),
         cpu_percent,
         cpu_seconds: seconds(usage.cpu),
@@ -257,5 +295,29 @@ pub(super) fn container(
         writes: usage.writes,
         pids: usage.pids,
         pids_limit: usage.pids_limit,
+        received_bytes_per_second: per_second(|usage| usage.rx_bytes),
+        sent_bytes_per_second: per_second(|usage| usage.tx_bytes),
+        read_bytes_per_second: per_second(|usage| usage.read_bytes),
+        written_bytes_per_second: per_second(|usage| usage.written_bytes),
+        block_devices: row.devices.iter().map(block_device).collect(),
     }
 }
+
+fn block_device(io: &DeviceIo) -> BlockDeviceMetrics {
+    let (major, minor) = io.number;
+    BlockDeviceMetrics {
+        device: match io.name.as_str() {
+            "" => format!("{major}:{minor}"),
+            name => name.to_owned(),
+        },
+        read_bytes: io.read_bytes,
+        written_bytes: io.written_bytes,
+        reads: io.reads,
+        writes: io.writes,
+    }
+}
+
+#[cfg(test)]
+#[path = "convert_test.rs"]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

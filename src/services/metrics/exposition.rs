@@ -1,6 +1,6 @@
 //! Prometheus' text format 0.0.4: families of samples, each with its help and type before it.
 
-use std::fmt::Write as _;
+use std::{collections::HashSet, fmt::Write as _};
 
 /// The format's content type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -51,7 +51,8 @@ pub(super) struct Family<'a> {
     name: &'a str,
     help: &'a str,
     kind: Kind,
-    begun: bool,
+    /// The labels of its samples.
+    told: HashSet<String>,
 }
 
 impl Exposition {
@@ -61,7 +62,7 @@ impl Exposition {
             name,
             help,
             kind,
-            begun: false,
+            told: HashSet::new(),
         }
     }
 
@@ -79,12 +80,24 @@ impl Exposition {
 }
 
 impl Family<'_> {
-    /// Adds a sample, if there is a value. Writing to a string cannot fail.
+    /// Adds a sample, if there is a value. Of several with the same labels, as names that are not UTF-8 may come to, only the
+    /// first: with two, Prometheus refuses all. Writing to a string cannot fail.
     pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: Option<impl Into<Value>>) {
         let Some(value) = value.map(Into::into) else {
             return;
         };
-        if !std::mem::replace(&mut self.begun, true) {
+        let mut named = String::new();
+        for (index, (label, value)) in labels.iter().enumerate() {
+            named.push(if index == 0 { '{' } else { ',' });
+            named.push_str(label);
+            named.push_str("=\"");
+            escape(value, &mut named);
+            named.push('"');
+        }
+        if !labels.is_empty() {
+            named.push('}');
+        }
+        if self.told.is_empty() {
             let kind = match self.kind {
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
@@ -92,17 +105,12 @@ impl Family<'_> {
             let (name, help) = (self.name, self.help);
             let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
         }
+        if self.told.contains(&named) {
+            return;
+        }
         self.text.push_str(self.name);
-        for (index, (label, value)) in labels.iter().enumerate() {
-            self.text.push(if index == 0 { '{' } else { ',' });
-            self.text.push_str(label);
-            self.text.push_str("=\"");
-            escape(value, self.text);
-            self.text.push('"');
-        }
-        if !labels.is_empty() {
-            self.text.push('}');
-        }
+        self.text.push_str(&named);
+        self.told.insert(named);
         let _ = match value {
             Value::Whole(value) => writeln!(self.text, " {value}"),
             Value::Real(value) => writeln!(self.text, " {value}"),
@@ -133,6 +141,9 @@ mod tests {
         let mut family = exposition.family(Kind::Gauge, "space_bytes", "Space.");
         family.sample(&[("at", "/a\"b\\c\nd\r"), ("on", "ä")], Some(5_u64));
         family.sample(&[], Some(0.25));
+        // Once more is no more.
+        family.sample(&[("at", "/a\"b\\c\nd\r"), ("on", "ä")], Some(6_u64));
+        family.sample(&[], Some(7_u64));
         exposition.counter("on_total", "Whether.", Some(true));
         assert_eq!(
             exposition.finish(),

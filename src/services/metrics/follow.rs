@@ -197,3 +197,8 @@ impl<S: Sampled> Follow<S> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "follow_test.rs"]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

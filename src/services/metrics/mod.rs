@@ -161,8 +161,13 @@ impl MetricsService for MetricsApi {
         let request = request.into_inner();
         let (interval, since) = (interval(request.interval)?, since(request.since)?);
         let selection = Selection::parse(&request.containers)?;
-        selection.exists(self.agent.engine()).await?;
         let metrics = self.agent.metrics().clone();
+        // A container that came and went is in the kept samples.
+        let kept = || match since {
+            Some(_) => metrics.history().containers(),
+            None => Vec::new(),
+        };
+        selection.exists(self.agent.engine(), kept).await?;
         let follow = Follow::<ContainerSample>::new(metrics, interval, since);
         let messages = self.stream(follow, move |next| {
             let (sample, before) = (&next.sample, next.before.as_ref());

@@ -49,10 +49,13 @@ impl Selection {
         if self.0.is_empty() {
             return sample.rows.iter().map(|row| Arc::clone(&row.id)).collect();
         }
-        let found = self.0.iter().filter_map(|name| match fit(name, sample) {
-            Fit::One(row) => Some(Arc::clone(&row.id)),
-            Fit::None | Fit::Many => None,
-        });
+        let found = self
+            .0
+            .iter()
+            .filter_map(|name| match fit(name, &sample.rows) {
+                Fit::One(row) => Some(Arc::clone(&row.id)),
+                Fit::None | Fit::Many => None,
+            });
         found.collect()
     }
 
@@ -67,7 +70,7 @@ impl Selection {
             ids.extend(self.running(sample));
         }
         for name in &self.0 {
-            let row = match fit(name, sample) {
+            let row = match fit(name, &sample.rows) {
                 Fit::One(row) => row,
                 Fit::Many => return Err(ambiguous(name)),
                 Fit::None => {
@@ -86,21 +89,33 @@ impl Selection {
         Ok(ids)
     }
 
-    /// Whether the engine knows all of them.
-    pub(super) async fn exists(&self, engine: &Engine) -> Result<(), Status> {
+    /// Whether the engine knows all of them, or `kept` has those that it knows no more.
+    pub(super) async fn exists(
+        &self,
+        engine: &Engine,
+        kept: impl Fn() -> Vec<ContainerRow> + Send + Sync,
+    ) -> Result<(), Status> {
+        let mut ran = None;
         for name in &self.0 {
-            engine.container(name).await.map_err(error::docker)?;
+            let Err(unknown) = engine.container(name).await else {
+                continue;
+            };
+            if !matches!(unknown, docker::Error::ContainerNotFound { .. })
+                || matches!(fit(name, ran.get_or_insert_with(&kept)), Fit::None)
+            {
+                return Err(error::docker(unknown));
+            }
         }
         Ok(())
     }
 }
 
 /// In the engine's order: the full id, the name, the beginning of one id.
-fn fit<'a>(name: &ContainerRef, sample: &'a ContainerSample) -> Fit<'a> {
+fn fit<'a>(name: &ContainerRef, rows: &'a [ContainerRow]) -> Fit<'a> {
     let name = name.as_str();
     let exact = |row: &&ContainerRow| *row.id == *name;
     let named = |row: &&ContainerRow| *row.name == *name;
-    let rows = sample.rows.iter();
+    let rows = rows.iter();
     if let Some(row) = rows
         .clone()
         .find(exact)

@@ -8,7 +8,10 @@ use super::super::{
         Value,
     },
 };
-use crate::engines::{host::Usage, metrics::ContainerSample};
+use crate::engines::{
+    host::{DeviceIo, Usage},
+    metrics::ContainerSample,
+};
 
 type Figure = fn(&Usage) -> Option<u64>;
 
@@ -36,7 +39,7 @@ const SECONDS: [(&str, &str, Figure); 4] = [
     ),
 ];
 
-const COUNTERS: [(&str, &str, Figure); 14] = [
+const COUNTERS: [(&str, &str, Figure); 10] = [
     (
         "cpu_cfs_periods",
         "Number of elapsed enforcement period intervals.",
@@ -87,20 +90,41 @@ const COUNTERS: [(&str, &str, Figure); 14] = [
         "Cumulative count of packets dropped while transmitting.",
         |u| u.tx_dropped,
     ),
-    ("fs_reads_bytes", "Cumulative count of bytes read.", |u| {
-        u.read_bytes
-    }),
+];
+
+/// Name, help, the figure of one device, that of all.
+type OfDevices = (
+    &'static str,
+    &'static str,
+    fn(&DeviceIo) -> Option<u64>,
+    Figure,
+);
+
+const OF_DEVICES: [OfDevices; 4] = [
+    (
+        "fs_reads_bytes",
+        "Cumulative count of bytes read.",
+        |io| io.read_bytes,
+        |u| u.read_bytes,
+    ),
     (
         "fs_writes_bytes",
         "Cumulative count of bytes written.",
+        |io| io.written_bytes,
         |u| u.written_bytes,
     ),
-    ("fs_reads", "Cumulative count of reads completed.", |u| {
-        u.reads
-    }),
-    ("fs_writes", "Cumulative count of writes completed.", |u| {
-        u.writes
-    }),
+    (
+        "fs_reads",
+        "Cumulative count of reads completed.",
+        |io| io.reads,
+        |u| u.reads,
+    ),
+    (
+        "fs_writes",
+        "Cumulative count of writes completed.",
+        |io| io.writes,
+        |u| u.writes,
+    ),
 ];
 
 const GAUGES: [(&str, &str, Figure); 8] = [
@@ -156,5 +180,26 @@ pub(super) fn write(text: &mut Exposition, sample: &ContainerSample) {
     for (what, help, figure) in GAUGES {
         let name = format!("container_{what}");
         tell(Gauge, &name, help, &|usage| figure(usage).map(Into::into));
+    }
+    for (what, help, figure, of_all) in OF_DEVICES {
+        let name = format!("container_{what}_total");
+        let mut family = text.family(Counter, &name, help);
+        for row in &sample.rows {
+            let mut tell = |device: &str, value: Option<u64>| {
+                let labels = [("id", &*row.id), ("name", &*row.name), ("device", device)];
+                family.sample(&labels, value);
+            };
+            for io in &row.devices {
+                let device = match io.name.as_str() {
+                    "" => format!("{}:{}", io.number.0, io.number.1),
+                    name => format!("/dev/{name}"),
+                };
+                tell(&device, figure(io));
+            }
+            // It has done nothing yet, or nothing that is counted.
+            if row.devices.is_empty() {
+                tell("", of_all(&row.usage));
+            }
+        }
     }
 }

@@ -8,7 +8,9 @@ use super::super::{
         Value,
     },
 };
-use crate::engines::host::{Cpu, DiskIo, FileSystem, HostSample, Memory, Space, Traffic};
+use crate::engines::host::{
+    Cpu, DiskIo, FileSystem, HostSample, Memory, Space, Temperature, Traffic,
+};
 
 /// Writes them down.
 pub(super) fn write(text: &mut Exposition, sample: &HostSample) {
@@ -32,16 +34,56 @@ pub(super) fn write(text: &mut Exposition, sample: &HostSample) {
     file_systems(text, sample);
     disks(text, sample);
     network(text, sample);
-    let name = "node_hwmon_temp_celsius";
-    let mut family = text.family(Gauge, name, "Hardware monitor for temperature.");
-    let mut told = std::collections::HashSet::new();
-    for found in &sample.temperatures {
-        // Two sensors of one chip may be called the same: the first is told.
-        let (chip, sensor) = (&*found.chip, &*found.label);
-        if told.insert((chip, sensor)) {
-            let celsius = Some(found.celsius as f64 / 1e3);
-            family.sample(&[("chip", chip), ("sensor", sensor)], celsius);
+    temperatures(text, &sample.temperatures);
+}
+
+fn temperatures(text: &mut Exposition, all: &[Temperature]) {
+    type Figure = fn(&Temperature) -> Option<i64>;
+    let families: [(&str, &str, Figure); 3] = [
+        ("temp", "Temperature now.", |found| Some(found.celsius)),
+        (
+            "temp_max",
+            "Temperature from which on it is high.",
+            |found| found.high,
+        ),
+        (
+            "temp_crit",
+            "Temperature from which on it is critical.",
+            |found| found.critical,
+        ),
+    ];
+    let of_chips = || all.iter().filter(|found| !found.sensor.is_empty());
+    for (what, help, figure) in families {
+        let name = format!("node_hwmon_{what}_celsius");
+        let mut family = text.family(Gauge, &name, help);
+        for found in of_chips() {
+            let labels = [("chip", &*found.device), ("sensor", &*found.sensor)];
+            family.sample(&labels, figure(found).map(|millis| millis as f64 / 1e3));
         }
+    }
+    let help = "What kind of chip it is.";
+    let mut family = text.family(Gauge, "node_hwmon_chip_names", help);
+    for found in of_chips().filter(|found| !found.chip.is_empty()) {
+        let labels = [("chip", &*found.device), ("chip_name", &*found.chip)];
+        family.sample(&labels, Some(true));
+    }
+    let help = "What the sensor measures.";
+    let mut family = text.family(Gauge, "node_hwmon_sensor_label", help);
+    for found in of_chips().filter(|found| !found.label.is_empty()) {
+        let labels = [
+            ("chip", &*found.device),
+            ("sensor", &*found.sensor),
+            ("label", &*found.label),
+        ];
+        family.sample(&labels, Some(true));
+    }
+    let help = "Zone temperature in Celsius.";
+    let mut family = text.family(Gauge, "node_thermal_zone_temp", help);
+    for found in all.iter().filter(|found| found.sensor.is_empty()) {
+        let zone = &*found.device;
+        let zone = zone.strip_prefix("thermal_zone").unwrap_or(zone);
+        let labels = [("zone", zone), ("type", &*found.chip)];
+        family.sample(&labels, Some(found.celsius as f64 / 1e3));
     }
 }
 
