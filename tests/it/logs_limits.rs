@@ -10,6 +10,7 @@ use turbopanel_agent::{
 };
 
 use crate::{
+    docker_logfile_support::api_engine_at,
     docker_logs::{ended, of, open},
     docker_relay::{ENGINE, Relay},
     docker_support::{TestContainer, alone, docker, eventually},
@@ -30,9 +31,20 @@ fn resident() -> usize {
 
 #[tokio::test]
 async fn a_thousand_follows_leave_nothing_behind() {
-    if !alone("logs_limits::a_thousand_follows_leave_nothing_behind", &[]) {
-        return;
+    if alone("logs_limits::a_thousand_follows_leave_nothing_behind", &[]) {
+        leave_nothing(Engine::new).await;
     }
+}
+
+#[tokio::test]
+async fn a_thousand_follows_through_the_api_leave_nothing_behind() {
+    let own = "logs_limits::a_thousand_follows_through_the_api_leave_nothing_behind";
+    if alone(own, &[]) {
+        leave_nothing(api_engine_at).await;
+    }
+}
+
+async fn leave_nothing(at: fn(EngineAddress) -> Engine) {
     let private = PrivateEngine::start();
     let socket = private.socket();
     let pid = std::fs::read_to_string(socket.with_file_name("pid")).unwrap();
@@ -54,7 +66,7 @@ async fn a_thousand_follows_leave_nothing_behind() {
             script,
         ]);
     }
-    let engine = Engine::new(EngineAddress::Unix(socket));
+    let engine = at(EngineAddress::Unix(socket));
     let api = LogApi::new(engine.clone());
     let many = StreamLogsRequest {
         selection: Some(turbopanel_agent::proto::LogSelection {
@@ -105,12 +117,21 @@ async fn a_thousand_follows_leave_nothing_behind() {
 
 #[tokio::test]
 async fn a_hundred_callers_that_stop_reading_cost_little_and_hold_up_nobody() {
-    if !alone(
-        "logs_limits::a_hundred_callers_that_stop_reading_cost_little_and_hold_up_nobody",
-        &[],
-    ) {
-        return;
+    let own = "logs_limits::a_hundred_callers_that_stop_reading_cost_little_and_hold_up_nobody";
+    if alone(own, &[]) {
+        stop_reading(Engine::new).await;
     }
+}
+
+#[tokio::test]
+async fn a_hundred_callers_through_the_api_that_stop_reading_cost_little() {
+    let own = "logs_limits::a_hundred_callers_through_the_api_that_stop_reading_cost_little";
+    if alone(own, &[]) {
+        stop_reading(api_engine_at).await;
+    }
+}
+
+async fn stop_reading(at: fn(EngineAddress) -> Engine) {
     let marked = Marked::new();
     let yes = "yes 'a line that is printed again and again, as fast as may be' | head -n 300000";
     let busy = [marked.run(&[], yes), marked.run(&[], yes)];
@@ -120,7 +141,7 @@ async fn a_hundred_callers_that_stop_reading_cost_little_and_hold_up_nobody() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("relay.sock");
     let _relay = Relay::start(&path, ENGINE);
-    let engine = Engine::new(EngineAddress::Unix(path));
+    let engine = at(EngineAddress::Unix(path));
     let api = LogApi::new(engine.clone());
     // What the first one costs for ever is not counted.
     drop(

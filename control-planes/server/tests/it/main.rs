@@ -28,6 +28,7 @@ mod e2e_engine;
 mod e2e_every_line;
 mod e2e_joining;
 mod e2e_kills;
+mod e2e_stalled;
 mod echo;
 mod ends;
 mod engine_relay;

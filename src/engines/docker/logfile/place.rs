@@ -262,7 +262,8 @@ fn folder_of(path: &str, id: &str, name: &str) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+// What renames files is a thread of its own.
+#[allow(clippy::unwrap_used, clippy::disallowed_methods)]
 mod tests {
     use super::*;
 
@@ -329,7 +330,7 @@ mod tests {
                 }
             });
             let reading = async {
-                for _ in 0..500 {
+                for _ in 0..3000 {
                     let Files { live, older } = place.files().await?.unwrap();
                     let mut numbers: Vec<u32> = Vec::new();
                     for file in std::iter::once(live).chain(older.into_iter().map(|one| one.file)) {
@@ -339,14 +340,17 @@ mod tests {
                         numbers.push(text.parse().unwrap());
                     }
                     let falling = numbers.is_sorted_by(|one, next| *one == next + 1);
-                    assert!(falling && numbers.len() == 4, "{numbers:?}");
+                    // The oldest may just have been removed.
+                    if !falling || numbers.len() < 3 {
+                        return Ok(Some(numbers));
+                    }
                 }
-                Ok::<(), io::Error>(())
+                Ok::<_, io::Error>(None)
             };
             let done =
                 tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(reading));
             over.store(true, Ordering::Relaxed);
-            done.unwrap();
+            assert_eq!(done.unwrap(), None::<Vec<u32>>);
         });
     }
 }
