@@ -294,10 +294,6 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "in a thread of its own, as the engine"
-    )]
     async fn files_that_are_being_renamed_are_opened_once_each() {
         use std::{fs, sync::atomic::AtomicBool, sync::atomic::Ordering};
         let directory = tempfile::tempdir().unwrap();
