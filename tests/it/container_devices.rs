@@ -1,6 +1,6 @@
 //! Devices, graphics cards and storage options: what arrives at the engine, and what is said where the host has none.
 
-use tonic::{Code, Request};
+use tonic::Request;
 use turbopanel_agent::{
     proto::{
         Device, DeviceCapabilities, DeviceRequest, StartContainerRequest,
@@ -101,7 +101,6 @@ async fn storage_options_that_the_engine_cannot_keep_are_refused() {
     let mut request = base(&container.name);
     request.storage_options = [("nonsense".to_owned(), "1G".to_owned())].into();
     let refused = create(request).await.unwrap_err();
-    assert_ne!(refused.code(), Code::Ok);
     assert!(refused.message().contains("nonsense"), "{refused:?}");
     let all = docker(
         None,
