@@ -18,5 +18,13 @@ fi
 compiler=CC_${target//-/_}
 export "$compiler=${!compiler:-${CC:-gcc}}"
 command -v "${!compiler%% *}" >/dev/null || { echo "static: there is no C compiler ${!compiler} here; install gcc, or name another in CC." >&2; exit 1; }
-cargo build --release --locked --target "$target" --package turbopanel-agent --bin turbopanel-agent >&2
-echo "${CARGO_TARGET_DIR:-target}/$target/release/turbopanel-agent"
+build() {
+    local flags=CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_RUSTFLAGS
+    env "$flags=${!flags:-} $*" cargo build --profile agent --locked --target "$target" --package turbopanel-agent --bin turbopanel-agent >&2
+}
+binary=${CARGO_TARGET_DIR:-target}/$target/agent/turbopanel-agent
+# Relocations in short form save 0.4 MB. The C library of Rust before 1.93 does not know it.
+build -C link-arg=-Wl,-z,pack-relative-relocs
+"$binary" version >/dev/null 2>&1 || build
+"$binary" version >/dev/null || { echo "static: $binary does not start." >&2; exit 1; }
+echo "$binary"

@@ -20,9 +20,7 @@ pub(crate) fn target_folder() -> PathBuf {
 /// The agent as it is shipped: static and stripped.
 pub(crate) fn agent_binary() -> anyhow::Result<PathBuf> {
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-    let path = target_folder()
-        .join(target)
-        .join("release/turbopanel-agent");
+    let path = target_folder().join(target).join("agent/turbopanel-agent");
     path.canonicalize()
         .with_context(|| format!("{} is missing; `make bench` builds it", path.display()))
 }

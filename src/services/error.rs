@@ -12,7 +12,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
     engines::{
-        docker::{self, archive::ArchiveError, things::Kind},
+        docker::{self, things::Kind},
         process,
         stacks::{StackError, compose::RunError, names::StackName},
     },
@@ -235,24 +235,6 @@ pub fn process(error: process::ProcessError) -> Status {
         }
     };
     status(code, reason, message, metadata)
-}
-
-/// The status of an archive that is not passed on.
-pub fn archive(error: ArchiveError) -> Status {
-    let message = error.to_string();
-    let metadata = match &error {
-        ArchiveError::Entry { entry, rule } => {
-            vec![("entry", entry.as_str()), ("rule", rule.as_str())]
-        }
-        ArchiveError::Compressed(_) => vec![("rule", "compressed")],
-        ArchiveError::NotTar(_) => vec![("rule", "tar")],
-    };
-    status(
-        Code::InvalidArgument,
-        ErrorReason::ArchiveRefused,
-        message,
-        &metadata,
-    )
 }
 
 /// The status of an error with a stack.

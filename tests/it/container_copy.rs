@@ -228,8 +228,17 @@ async fn hostile_archives_are_refused_by_the_name_of_the_entry() {
         (EntryType::Link, "evil", "/etc/passwd", "link"),
         (EntryType::Char, "evil", "", "device"),
         (EntryType::Fifo, "evil", "", "device"),
+        (EntryType::Symlink, "evil", "a/../b", "link"),
+        (EntryType::Regular, "l/evil", "", "behind"),
+        (EntryType::Link, "evil", "l/x", "behind"),
     ] {
-        let tar = archive(&[good(), (kind, name, target, b"")]);
+        // What stands before it does harm only together with it.
+        let before = if rule == "behind" {
+            (EntryType::Symlink, "l", "d", &b""[..])
+        } else {
+            good()
+        };
+        let tar = archive(&[before, (kind, name, target, b"")]);
         let refused = send(&mut client, start(&container.name, "/tmp"), &tar, 600)
             .await
             .unwrap_err();

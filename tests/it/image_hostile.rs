@@ -9,20 +9,22 @@ use hyper_util::rt::TokioIo;
 use ring::digest::{SHA256, digest};
 use tokio::{net::TcpListener, sync::mpsc, sync::watch, task::JoinHandle};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tonic::Request;
 use turbopanel_agent::proto::{
     ErrorReason, OperationState, PullImageRequest, RegistryCredentials, UserPassword,
-    image_service_client::ImageServiceClient, operation_event::Event, registry_credentials::Kind,
+    image_service_client::ImageServiceClient, image_service_server::ImageService,
+    operation_event::Event, registry_credentials::Kind,
 };
 
 use crate::{
     agent_support,
     docker_support::unique,
-    image_support::{Names, PASSWORD, USER, agent, exists, follow, pull, pull_of},
+    image_support::{Names, PASSWORD, USER, agent, api, exists, follow, pull, pull_of},
 };
 
 /// What is wrong with it.
 #[derive(Clone, Copy, PartialEq)]
-enum Fault {
+pub enum Fault {
     /// The layer stops in the middle, until it is let go.
     Stalls,
     /// The layer is another one than the manifest says.
@@ -31,11 +33,19 @@ enum Fault {
     Repeats,
     /// It fails with 10 MB of text.
     Shouts,
+    /// It takes nobody now, with this status.
+    Refuses(u16),
+    /// The layer ends in the middle, each time.
+    Short,
+    /// The layer goes on after its end.
+    Long,
+    /// The manifest says this of the layer's size, which is another.
+    Claims(i64),
 }
 
-struct Fake {
-    address: String,
-    go: watch::Sender<bool>,
+pub struct Fake {
+    pub address: String,
+    pub go: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -58,7 +68,7 @@ fn sha256(content: &[u8]) -> String {
 }
 
 impl Fake {
-    async fn start(fault: Fault) -> Self {
+    pub async fn start(fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let go = watch::Sender::new(false);
@@ -89,7 +99,7 @@ impl Fake {
         Self { address, go, task }
     }
 
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         format!("{}/team/{}:1", self.address, unique("fake"))
     }
 }
@@ -105,7 +115,10 @@ fn answer(asked: &Asked<Incoming>, state: &(Fault, Bytes, watch::Sender<bool>)) 
         r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{{"mediaType":"application/vnd.docker.container.image.v1+json","size":{},"digest":"{}"}},"layers":[{{"mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":{},"digest":"{}"}}]}}"#,
         config.len(),
         sha256(config.as_bytes()),
-        layer.len(),
+        match fault {
+            Fault::Claims(size) => *size,
+            _ => layer.len() as i64,
+        },
         sha256(layer)
     );
     let path = asked.uri().path();
@@ -120,6 +133,7 @@ fn answer(asked: &Asked<Incoming>, state: &(Fault, Bytes, watch::Sender<bool>)) 
             let status = if said.is_empty() { 401 } else { 403 };
             told.status(status).body(whole(error)).unwrap()
         }
+        (Fault::Refuses(status), _) => told.status(*status).body(whole("not now")).unwrap(),
         (_, "/v2/") => told.body(whole("{}")).unwrap(),
         (Fault::Shouts, _) => {
             let text = "x".repeat(10 << 20);
@@ -135,6 +149,18 @@ fn answer(asked: &Asked<Incoming>, state: &(Fault, Bytes, watch::Sender<bool>)) 
             told.body(whole(config)).unwrap()
         }
         (Fault::Lies, _) => told.body(whole(vec![7; layer.len()])).unwrap(),
+        (Fault::Claims(_), _) => told.body(whole(layer.clone())).unwrap(),
+        (Fault::Long, _) => {
+            let long = [layer, &vec![7; 1 << 20][..]].concat();
+            told.body(whole(long)).unwrap()
+        }
+        (Fault::Short, _) => {
+            let half = Ok::<_, Infallible>(Frame::data(layer.slice(..layer.len() / 2)));
+            let body = StreamBody::new(tokio_stream::once(half)).boxed();
+            told.header("content-length", layer.len())
+                .body(body)
+                .unwrap()
+        }
         _ => {
             let (send, receive) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(2);
             let (mut first, mut going) = (layer.clone(), go.subscribe());
@@ -163,6 +189,69 @@ async fn image_registries_that_lie_or_shout_are_told_as_such() {
     let shouting = Fake::start(Fault::Shouts).await;
     let error = pull(&agent, pull_of(&shouting.name())).await.failed();
     assert!(error.message.len() < 2100, "{}", error.message.len());
+}
+
+#[tokio::test]
+async fn image_registries_that_refuse_everybody_are_told_as_such() {
+    let agent = agent();
+    for (status, reason) in [
+        (403, ErrorReason::RegistryDenied),
+        (429, ErrorReason::RegistryDenied),
+        (503, ErrorReason::RegistryFailed),
+    ] {
+        let fake = Fake::start(Fault::Refuses(status)).await;
+        let error = pull(&agent, pull_of(&fake.name())).await.failed();
+        assert_eq!(error.reason(), reason, "{status}: {error:?}");
+        assert_eq!(error.metadata["registry"], fake.address, "{error:?}");
+    }
+}
+
+/// Whatever a registry says of sizes: what was promised by its digest is there in the end, or nothing is.
+#[tokio::test]
+async fn image_registries_that_lie_about_sizes_give_nothing_false() {
+    let agent = agent();
+    let long = Fake::start(Fault::Long).await;
+    let name = long.name();
+    let error = pull(&agent, pull_of(&name)).await.failed();
+    assert_eq!(error.reason(), ErrorReason::RegistryFailed, "{error:?}");
+    assert!(!exists(&name));
+    for claimed in [0, 1, -1, i64::MAX] {
+        let fake = Fake::start(Fault::Claims(claimed)).await;
+        let name = fake.name();
+        let _names = Names(vec![name.clone()]);
+        let seen = pull(&agent, pull_of(&name)).await;
+        // Engines go by the digest, and newer ones by the size too.
+        let there = match seen.operation.state() {
+            OperationState::Succeeded => true,
+            _ => {
+                let error = seen.failed();
+                assert_eq!(error.reason(), ErrorReason::RegistryFailed, "{error:?}");
+                false
+            }
+        };
+        assert_eq!(exists(&name), there, "{claimed}");
+    }
+    // Engines try such a layer again and again, with longer and longer breaks, which is told; whoever has enough ends it.
+    let short = Fake::start(Fault::Short).await;
+    let name = short.name();
+    let request = PullImageRequest {
+        request_id: unique("short"),
+        ..pull_of(&name)
+    };
+    let begun = api(&agent).pull_image(Request::new(request)).await;
+    let mut events = begun.unwrap().into_inner();
+    let mut id = String::new();
+    loop {
+        match events.next().await.unwrap().unwrap().event.unwrap() {
+            Event::Operation(operation) => id = operation.id,
+            Event::Progress(progress) if progress.status.starts_with("Retrying in") => break,
+            _ => {}
+        }
+    }
+    assert!(!agent.operations().cancel(&id).unwrap());
+    let seen = follow(events).await;
+    assert_eq!(seen.operation.state(), OperationState::Cancelled);
+    assert!(!exists(&name));
 }
 
 #[tokio::test]
@@ -243,8 +332,22 @@ async fn c5_a_pull_outlives_its_caller_and_is_unknown_after_a_kill() {
     let agent = agent_support::Agent::start(&dir);
     let seen = follow(begin(&agent, &request).await).await;
     assert_eq!(seen.operation.state(), OperationState::Unknown);
+    let error = seen.operation.error.unwrap();
+    assert_eq!(error.reason(), ErrorReason::OutcomeUnknown);
+    assert!(error.message.contains("look at what"), "{error:?}");
     assert_eq!(
-        seen.operation.error.unwrap().reason(),
-        ErrorReason::OutcomeUnknown
+        (seen.operation.kind.as_str(), &seen.operation.target),
+        ("image.pull", &request.image)
     );
+    assert!(seen.operation.finished_at.is_some());
+    // Under another request_id it is asked for anew, and comes.
+    let name = request.image.clone();
+    let _names = Names(vec![name.clone()]);
+    let anew = PullImageRequest {
+        request_id: unique("anew"),
+        ..request
+    };
+    fake.go.send_replace(true);
+    follow(begin(&agent, &anew).await).await.succeeded();
+    assert!(exists(&name));
 }

@@ -66,6 +66,8 @@ pub struct Got {
     pub sources: HashMap<u32, LogSource>,
     pub ends: Vec<(String, log_source_end::Reason)>,
     pub gaps: Vec<LogGap>,
+    /// How many lines came before each.
+    pub gaps_before: Vec<usize>,
     pub dropped: u64,
     pub cursor: bytes::Bytes,
     pub end: Option<log_end::Reason>,
@@ -79,6 +81,7 @@ impl Got {
             sources: HashMap::new(),
             ends: Vec::new(),
             gaps: Vec::new(),
+            gaps_before: Vec::new(),
             dropped: 0,
             cursor: bytes::Bytes::new(),
             end: None,
@@ -110,7 +113,10 @@ impl Got {
                 self.cursor = batch.cursor;
             }
             Event::End(end) => self.end = Some(end.reason()),
-            Event::Gap(gap) => self.gaps.push(gap),
+            Event::Gap(gap) => {
+                self.gaps.push(gap);
+                self.gaps_before.push(self.lines.len());
+            }
             Event::Drop(drop) => self.dropped += drop.lines,
             Event::SourceEnd(end) => self.ends.push((end.container_name.clone(), end.reason())),
             Event::Progress(progress) => self.cursor = progress.cursor,

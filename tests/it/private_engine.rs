@@ -29,15 +29,31 @@ pub fn docker(socket: Option<&Path>, args: &[&str]) -> String {
 /// An engine of the test's own.
 pub struct PrivateEngine {
     child: Option<Child>,
+    flags: &'static [&'static str],
     directory: tempfile::TempDir,
 }
 
 impl PrivateEngine {
     /// Starts one and waits until it answers, with the test image in it.
     pub fn start() -> Self {
+        Self::start_as(tempfile::tempdir().unwrap(), &[])
+    }
+
+    /// The same in this directory, which may have a place for its `data` already.
+    pub fn start_in(directory: tempfile::TempDir) -> Self {
+        Self::start_as(directory, &[])
+    }
+
+    /// With flags of its own.
+    pub fn start_with(flags: &'static [&'static str]) -> Self {
+        Self::start_as(tempfile::tempdir().unwrap(), flags)
+    }
+
+    fn start_as(directory: tempfile::TempDir, flags: &'static [&'static str]) -> Self {
         let mut engine = Self {
             child: None,
-            directory: tempfile::tempdir().unwrap(),
+            flags,
+            directory,
         };
         engine.up();
         let tar = engine.directory.path().join("image.tar");
@@ -77,6 +93,7 @@ impl PrivateEngine {
                 "--ip-masq=false",
             ])
             .args(["--storage-driver=vfs", "--shutdown-timeout=2"])
+            .args(self.flags)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

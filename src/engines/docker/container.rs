@@ -167,7 +167,7 @@ impl From<ContainerSummary> for Container {
                 protocol: port.typ.map(|typ| typ.to_string()).unwrap_or_default(),
             })
             .collect();
-        ports.sort();
+        ports.sort_unstable();
         Self {
             id: summary.id.unwrap_or_default(),
             name: name.unwrap_or_default(),
@@ -194,7 +194,7 @@ impl From<ContainerInspectResponse> for Detail {
         let log = host.log_config.unwrap_or_default();
         let moment = |text: Option<String>| time::parse(text?.as_bytes());
         let mut networks: Vec<String> = network.networks.unwrap_or_default().into_keys().collect();
-        networks.sort();
+        networks.sort_unstable();
         let command = seen.path.into_iter().chain(seen.args.unwrap_or_default());
         let container = Container {
             id: seen.id.unwrap_or_default(),
@@ -348,6 +348,6 @@ fn ports(bound: PortMap, exposed: Vec<String>) -> Vec<Port> {
             });
         }
     }
-    ports.sort();
+    ports.sort_unstable();
     ports
 }

@@ -1,19 +1,18 @@
 //! Files of a container, in and out, as tar.
 //!
 //! ```text
-//!  caller ──> 4 pieces ──> rewriting (a thread: see `archive`) ──> 4 pieces ──> upload ──> engine
+//!  caller ──> pieces ──> upload, which looks at each entry ──> engine
 //! ```
 //! Each side waits for the next one; nothing grows with the archive. When any of them fails or the caller is gone, the
 //! connection to the engine is closed before its end, which the engine takes for what it is.
 
-use std::io::{self, Read, Write};
+use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{Stream as Pieces, StreamExt};
-use tokio::sync::mpsc;
 
 use super::{
-    archive::{ArchiveError, Summary, rewrite},
+    archive::{ArchiveError, Purpose, Summary},
     ask::escaped,
     attended::Attended,
     container_look::{FileStat, no_file, stat},
@@ -21,13 +20,8 @@ use super::{
     error::{Error, Subject},
     names::{ContainerPath, ContainerRef},
     stream::{Stream, StreamRequest},
-    upload::Upload,
+    upload::{Input, Passing, Piece, UploadRequest, incoming},
 };
-
-/// Pieces that wait on each side of the rewriting.
-const WAITING: usize = 4;
-/// A piece for the engine.
-const PIECE: usize = 64 << 10;
 
 /// Files that come out of a container. Dropping it ends the engine's work for it.
 #[derive(Debug)]
@@ -76,9 +70,6 @@ pub enum CopyError<E> {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] Error),
-    /// The archive.
-    #[error(transparent)]
-    Archive(ArchiveError),
     /// The caller's stream.
     #[error("the archive did not come whole")]
     Input(E),
@@ -122,44 +113,32 @@ impl Engine {
         request: &CopyInRequest,
         input: impl Pieces<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<Summary, CopyError<E>> {
-        let (feed, fed) = mpsc::channel(WAITING);
-        let (out, mut pieces) = mpsc::channel(WAITING);
+        let (feed, incoming) = incoming();
         let owners = request.keep_owners;
-        let rewriting = tokio::task::spawn_blocking(move || {
-            let fed = Fed {
-                fed,
-                piece: Bytes::new(),
-                over: false,
-            };
-            let out = Out {
-                out,
-                piece: BytesMut::new(),
-            };
-            rewrite(fed, out, owners)
-        });
-        let subject = Subject::Container(request.container.as_str());
         let sending = async {
-            let mut upload = Upload::begin(self.transport(), &path(request)).await?;
-            while let Some(piece) = pieces.recv().await {
-                upload.send(&piece, subject).await?;
-            }
-            let summary = match rewriting.await {
-                Ok(rewritten) => rewritten.map_err(CopyError::Archive)?,
-                Err(panicked) => return Err(Error::Protocol(panicked.to_string()).into()),
+            let upload = UploadRequest {
+                method: "PUT",
+                path: &path(request),
+                headers: "",
+                subject: Subject::Container(request.container.as_str()),
+                // It is the caller who says how long it takes.
+                quiet_limit: Duration::MAX,
             };
-            upload.finish(subject).await?;
-            Ok(summary)
+            let passing = Passing::start(incoming, Purpose::Files { owners });
+            let upload = self.upload(upload, passing).await?;
+            let early = || {
+                let cause = "it answered before it had everything";
+                self.transport().broke(cause)
+            };
+            upload.summary.ok_or_else(early)
         };
-        let sent = self.while_there(async {
-            tokio::select! {
-                biased;
-                failed = feeding(input, feed) => Ok(Err(CopyError::Input(failed))),
-                sent = sending => Ok(sent),
-            }
-        });
-        let sent = sent.await.map_err(CopyError::Engine);
+        let sent = tokio::select! {
+            biased;
+            failed = feeding(input, feed) => Err(CopyError::Input(failed)),
+            sent = sending => sent.map_err(CopyError::Engine),
+        };
         self.probe_while_away();
-        sent.flatten().map_err(|error| match error {
+        sent.map_err(|error| match error {
             CopyError::Engine(Error::Failed { status: 404, .. }) => {
                 no_file(&request.container, &request.directory).into()
             }
@@ -171,6 +150,10 @@ impl Engine {
             }
             CopyError::Engine(Error::Failed { message, .. }) if message.contains("read-only") => {
                 Error::NotAllowed { message }.into()
+            }
+            // The caller has said that this is the end.
+            CopyError::Engine(Error::Archive(ArchiveError::Io(cut))) => {
+                Error::from(ArchiveError::NotTar(cut.to_string())).into()
             }
             // All of it may have been unpacked.
             CopyError::Engine(Error::NoAnswer { .. }) => Error::OutcomeUnknown {
@@ -193,67 +176,17 @@ fn path(request: &CopyInRequest) -> String {
 }
 
 /// Gives on what comes, and at the end that it was all. Returns only when it does not come whole.
-async fn feeding<E>(
-    mut input: impl Pieces<Item = Result<Bytes, E>> + Unpin,
-    feed: mpsc::Sender<Option<Bytes>>,
-) -> E {
+async fn feeding<E>(mut input: impl Pieces<Item = Result<Bytes, E>> + Unpin, feed: Input) -> E {
     loop {
-        let piece = match input.next().await.transpose() {
-            Ok(piece) => piece,
-            Err(error) => return error,
+        let piece = match input.next().await {
+            Some(Ok(content)) => Piece::Content(content),
+            None => Piece::End,
+            Some(Err(error)) => return error,
         };
-        let end = piece.is_none();
-        // Nobody takes it when the rewriting has ended, which tells why.
+        let end = matches!(piece, Piece::End);
+        // Nobody takes it when the upload has ended, which tells why.
         if feed.send(piece).await.is_err() || end {
             return std::future::pending().await;
         }
-    }
-}
-
-/// What the caller sends, for a thread that reads it.
-struct Fed {
-    fed: mpsc::Receiver<Option<Bytes>>,
-    piece: Bytes,
-    over: bool,
-}
-
-impl Read for Fed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() && !self.over {
-            match self.fed.blocking_recv() {
-                Some(Some(piece)) => self.piece = piece,
-                Some(None) => self.over = true,
-                // It was cut.
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
-            }
-        }
-        let read = self.piece.len().min(buffer.len());
-        self.piece
-            .copy_to_slice(buffer.get_mut(..read).unwrap_or_default());
-        Ok(read)
-    }
-}
-
-/// What goes to the engine, from a thread that writes it.
-struct Out {
-    out: mpsc::Sender<Bytes>,
-    piece: BytesMut,
-}
-
-impl Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.piece.extend_from_slice(bytes);
-        if self.piece.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let sent = self.out.blocking_send(self.piece.split().freeze());
-        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }

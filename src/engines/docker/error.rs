@@ -2,7 +2,7 @@
 //! outside; the fields hold it whole.
 
 use super::{
-    image_archive::ArchiveError,
+    archive::ArchiveError,
     image_build::BuildCall,
     image_error::{self, ImageError},
     podman,

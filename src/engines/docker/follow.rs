@@ -21,6 +21,8 @@ use super::{
 /// `{"type":["container"],"event":[…]}`, as a query has it. Health checks, which run all the time, are left out.
 const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22create%22%2C%22start%22%2C%22restart%22%2C%22die%22%2C%22died%22%2C%22destroy%22%2C%22remove%22%2C%22rename%22%5D%7D";
 
+/// The label that compose gives the containers of a service.
+const SERVICE: &str = "com.docker.compose.service";
 /// Longer events are not read.
 const MAX_EVENT: usize = 4 << 20;
 
@@ -31,6 +33,8 @@ pub enum Selection {
     Names(Vec<ContainerRef>),
     /// Those with all of these labels; an empty value fits any. Without labels: all.
     Labels(HashMap<String, String>),
+    /// Of those with all of these labels, the ones of these services of a compose project.
+    Services(HashMap<String, String>, Vec<String>),
 }
 
 /// Which logs, and which part of them.
@@ -55,6 +59,17 @@ pub struct MergeRequest {
 }
 
 impl MergeRequest {
+    /// What was asked for, and what was found before: a container that has another name by now stays.
+    pub(super) fn first_selection(&self) -> Selection {
+        match (&self.selection, &self.places) {
+            (Selection::Names(names), Some(places)) => {
+                let known = places.keys().filter_map(|digits| digits.parse().ok());
+                Selection::Names(names.iter().cloned().chain(known).collect())
+            }
+            (selection, _) => selection.clone(),
+        }
+    }
+
     /// The part of one container's log.
     pub fn of(&self, container: ContainerRef, follow: bool) -> LogRequest {
         LogRequest {
@@ -86,6 +101,17 @@ impl Engine {
                 containers: self.containers(true, labels).await?,
                 missing: None,
             }),
+            Selection::Services(labels, services) => {
+                let mut containers = self.containers(true, labels).await?;
+                containers.retain(|one| {
+                    let service = one.labels.get(SERVICE);
+                    service.is_some_and(|service| services.contains(service))
+                });
+                Ok(Selected {
+                    containers,
+                    missing: None,
+                })
+            }
             Selection::Names(names) => {
                 let all = self.containers(true, &HashMap::new()).await?;
                 named(all, names)

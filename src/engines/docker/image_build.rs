@@ -12,15 +12,16 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::{
+    archive::Purpose,
     ask::escaped,
     engine::Engine,
     error::{Error, Subject, clean},
     image_error::{self, ImageError},
     image_name::{Platform, Registry},
-    image_upload::{Incoming, Passing},
     names::{ImageRef, NetworkName},
     progress::{Followed, Message, Step, Tell, Wrong},
     registry::{Credentials, Secrets},
+    upload::{Incoming, Passing, UploadRequest},
 };
 
 /// How to build.
@@ -138,10 +139,16 @@ impl Engine {
         };
         let subject = Subject::Build(&call);
         let (path, headers) = (path(build), registries(build));
-        let limit = build.quiet_limit;
-        let upload = self.upload(&path, &headers, subject, Passing::start(context), limit);
-        let upload = upload.await?;
-        let mut followed = Followed::of_upload(self, upload, subject, limit);
+        let request = UploadRequest {
+            method: "POST",
+            path: &path,
+            headers: &headers,
+            subject,
+            quiet_limit: build.quiet_limit,
+        };
+        let passing = Passing::start(context, Purpose::Image);
+        let upload = self.upload(request, passing).await?;
+        let mut followed = Followed::of_upload(self, upload, subject, build.quiet_limit);
         let mut id = None;
         while let Some(message) = followed.next().await? {
             if let Some(said) = message.aux.as_ref().and_then(|aux| aux.get("ID")) {
@@ -169,8 +176,16 @@ impl Engine {
         tell: Tell<'_>,
     ) -> Result<Option<String>, Error> {
         let subject = Subject::Engine;
-        let upload = self.upload("/images/load", "", subject, Passing::start(archive), limit);
-        let mut followed = Followed::of_upload(self, upload.await?, subject, limit);
+        let request = UploadRequest {
+            method: "POST",
+            path: "/images/load",
+            headers: "",
+            subject,
+            quiet_limit: limit,
+        };
+        let passing = Passing::start(archive, Purpose::Image);
+        let upload = self.upload(request, passing).await?;
+        let mut followed = Followed::of_upload(self, upload, subject, limit);
         let mut loaded = Vec::new();
         while let Some(message) = followed.next().await? {
             let Some(text) = message.stream.clone() else {

@@ -198,6 +198,7 @@ const NOT_THERE: &[&str] = &[
     "name unknown",
     "repository name not known",
     ": not found",
+    "http 404 response",
 ];
 const DENIED: &[&str] = &[
     "access denied",
@@ -206,6 +207,10 @@ const DENIED: &[&str] = &[
     "no basic auth credentials",
     "toomanyrequests",
     "403 forbidden",
+    // What stands before a registry often answers with a page for people.
+    "http 401 response",
+    "http 403 response",
+    "http 429 response",
     "incorrect username or password",
 ];
 /// Of content, so that an "EOF" in the middle of it is not taken for a broken connection.
@@ -287,6 +292,10 @@ mod tests {
                 "Denied",
             ),
             ("unauthorized: authentication required", "Denied"),
+            (
+                "error parsing HTTP 403 response body: invalid character '<' looking for beginning of value: \"<html>\"",
+                "Denied",
+            ),
             (
                 "toomanyrequests: You have reached your pull rate limit",
                 "Denied",

@@ -88,7 +88,7 @@ impl Engine {
             true => Some(self.changes().await?),
             false => None,
         };
-        let selected = self.select(&request.selection).await?;
+        let selected = self.select(&request.first_selection()).await?;
         if let (Some(missing), None) = (&selected.missing, &request.places) {
             return Err(Error::ContainerNotFound {
                 container: missing.to_string(),
@@ -144,6 +144,9 @@ impl Merge {
     /// What comes next. Not to be called again after an error.
     pub async fn next(&mut self) -> Result<Step, Error> {
         loop {
+            if let Some((index, reading)) = self.sources.release() {
+                self.took(index, reading)?;
+            }
             if let Some(step) = self.steps.pop_front() {
                 return Ok(step);
             }
@@ -300,6 +303,9 @@ impl Merge {
 
     /// A reading came to something.
     fn took(&mut self, index: u32, reading: Reading) -> Result<(), Error> {
+        let Some(reading) = self.sources.hold(index, reading) else {
+            return Ok(());
+        };
         if let Some(gap) = reading.gap {
             self.steps.push_back(Step::Gap(index, gap));
         }

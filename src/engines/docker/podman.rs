@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::models::ContainerInspectResponse;
 use serde_json::Value;
 
-use super::error::Error;
+use super::{ask::understood, error::Error};
 
 /// What an answer's header `Server` says of Podman.
 pub(super) const SERVER: &str = "Libpod";
@@ -38,7 +38,8 @@ pub(super) fn inspected(mut answer: Value) -> Result<ContainerInspectResponse, E
         };
         *status = Value::String(word.to_owned());
     }
-    serde_json::from_value(answer).map_err(|wrong| Error::Protocol(wrong.to_string()))
+    // By way of text: reading it from values would be compiled a second time, for all that a container has.
+    understood(answer.to_string().as_bytes())
 }
 
 #[cfg(test)]

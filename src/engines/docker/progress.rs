@@ -13,8 +13,8 @@ use super::{
     engine::Engine,
     error::{Error, Subject},
     image_error::ImageError,
-    image_upload::Upload,
     stream::Stream,
+    upload::Upload,
 };
 
 /// The longest line.

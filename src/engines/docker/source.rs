@@ -3,7 +3,11 @@
 use std::collections::VecDeque;
 
 use super::{
-    container::Container, lines::Line, names::ContainerRef, position::Position, reader::Reader,
+    container::Container,
+    lines::Line,
+    names::ContainerRef,
+    position::Position,
+    reader::{Reader, Reading},
 };
 
 /// A label's value beyond this is none of a compose project's.
@@ -82,6 +86,8 @@ pub(super) struct Source {
     pub(super) read: Position,
     /// What reads on, when nothing is being read.
     pub(super) parked: Option<Box<Reader>>,
+    /// What was read behind a gap, which is told when the queue is empty.
+    pub(super) held: Option<Reading>,
     /// To be told when the queue is empty.
     pub(super) ended: Option<SourceEnd>,
     /// What was told last.
@@ -105,6 +111,7 @@ impl Source {
             read: place.clone(),
             given: place,
             parked: None,
+            held: None,
             ended: None,
             told: None,
         }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{
     container::Container,
     lines::Line,
+    reader::Reading,
     source::{Label, OVERHEAD, Phase, Source, SourceEnd},
 };
 
@@ -75,6 +76,26 @@ impl Sources {
             }
             self.held += source.take(lines);
         }
+    }
+
+    /// Keeps what was read behind a gap until the lines before it are given; else gives it back.
+    pub(super) fn hold(&mut self, index: u32, reading: Reading) -> Option<Reading> {
+        match self.all.get_mut(&index) {
+            Some(source) if reading.gap.is_some() && !source.queue.is_empty() => {
+                source.held = Some(reading);
+                None
+            }
+            _ => Some(reading),
+        }
+    }
+
+    /// What was read behind a gap before which all is given.
+    pub(super) fn release(&mut self) -> Option<(u32, Reading)> {
+        let mut all = self.all.iter_mut();
+        all.find_map(|(index, source)| {
+            let reading = source.held.take_if(|_| source.queue.is_empty())?;
+            Some((*index, reading))
+        })
     }
 
     /// Something has happened to the containers with these ids.

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use super::*;
 use crate::engines::docker::{
     container::{Container, State},
+    logs::LogEnd,
     position::Position,
+    reader::{Gap, Rest},
 };
 
 fn sources(phases: &[Phase]) -> Sources {
@@ -103,4 +105,28 @@ fn ends_are_told_behind_the_last_line() {
     let ends = sources.take_ends();
     assert_eq!((ends.len(), &ends[0].2), (1, &SourceEnd::Removed));
     assert_eq!(sources.all.len(), 1);
+}
+
+#[test]
+fn what_lies_behind_a_gap_waits_for_the_lines_before_it() {
+    let now = Instant::now();
+    let mut sources = sources(&[Phase::Live, Phase::Live]);
+    let reading = |gap| Reading {
+        lines: lines(&[7]),
+        gap,
+        rest: Ok(Rest::End(LogEnd::Complete)),
+    };
+    let gap = Some(Gap {
+        after: 2,
+        before: 7,
+    });
+    assert!(sources.hold(1, reading(gap)).is_some());
+    sources.take(1, lines(&[1, 2]), now);
+    assert!(sources.hold(1, reading(None)).is_some());
+    assert!(sources.hold(1, reading(gap)).is_none());
+    assert!(sources.give(now).is_empty() && sources.release().is_none());
+    assert_eq!(sources.give(now + WINDOW).len(), 2);
+    let (index, released) = sources.release().unwrap();
+    assert_eq!((index, released.gap), (1, gap));
+    assert!(sources.release().is_none());
 }

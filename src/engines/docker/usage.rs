@@ -131,7 +131,7 @@ fn counted(answer: Answer) -> DiskUsage {
             )
         })
         .collect();
-    by_volume.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    by_volume.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let active =
         |container: &Container| matches!(&*container.state, "running" | "paused" | "restarting");
     DiskUsage {

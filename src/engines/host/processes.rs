@@ -86,14 +86,14 @@ pub(crate) fn top(
             .filter(|cpus| cpus.is_finite());
     }
     let mut top = Vec::new();
-    now.sort_by(|a, b| {
+    now.sort_unstable_by(|a, b| {
         let use_of = |process: &Process| process.cpus.unwrap_or(0.0);
         use_of(b).total_cmp(&use_of(a)).then(b.cpu.cmp(&a.cpu))
     });
     let rest = now.split_off(count.min(now.len()));
     top.append(&mut now);
     let mut rest = rest;
-    rest.sort_by_key(|process| std::cmp::Reverse(process.resident));
+    rest.sort_unstable_by_key(|process| std::cmp::Reverse(process.resident));
     rest.truncate(count);
     top.append(&mut rest);
     for process in &mut top {

@@ -224,7 +224,7 @@ impl MountTable {
         let text = self.file.read(buffer)?;
         let mut known = mounts::mountinfo(text);
         known.retain(|mount| !mount.name.starts_with("/proc/") && !mount.name.starts_with("/sys/"));
-        known.sort_by(|a, b| a.point.cmp(&b.point));
+        known.sort_unstable_by(|a, b| a.point.cmp(&b.point));
         self.known = known;
         self.watched = Some(watched);
         Ok(())

@@ -123,7 +123,7 @@ fn entries(folder: &Path, prefix: &str) -> Vec<PathBuf> {
         })
         .take(MOST)
         .collect();
-    paths.sort();
+    paths.sort_unstable();
     paths
 }
 

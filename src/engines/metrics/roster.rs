@@ -119,7 +119,7 @@ impl Roster {
         if whom != (For::History { engine: false }) {
             self.ask(memory, &mut rows, missing).await;
         }
-        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         name_devices(&self.root, &mut rows);
         Ok(rows)
     }

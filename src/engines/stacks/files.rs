@@ -227,7 +227,7 @@ pub(super) fn secrets(env: impl Iterator<Item = String>) -> Vec<String> {
         }
     }
     // What holds another one goes first.
-    values.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    values.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
     values.dedup();
     values
 }

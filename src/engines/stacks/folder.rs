@@ -141,7 +141,7 @@ impl Folder {
             entry.path().join(RECORD).is_file().then_some(name)
         });
         let mut names: Vec<StackName> = kept.take(MOST_STACKS).collect();
-        names.sort();
+        names.sort_unstable();
         names
     }
 

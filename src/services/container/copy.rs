@@ -84,7 +84,6 @@ pub(super) async fn into(
             content_bytes: unpacked.bytes,
         }),
         Err(CopyError::Engine(failed)) => Err(error::docker(failed)),
-        Err(CopyError::Archive(refused)) => Err(error::archive(refused)),
         Err(CopyError::Input(status)) => Err(status),
     }
 }

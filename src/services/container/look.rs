@@ -39,7 +39,7 @@ pub(super) fn processes(seen: Processes) -> proto::TopContainerResponse {
 pub(super) fn changes(
     mut changes: Vec<FileChange>,
 ) -> impl Iterator<Item = proto::ListContainerChangesResponse> {
-    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let mut changes = changes.into_iter().peekable();
     std::iter::from_fn(move || {
         changes.peek()?;

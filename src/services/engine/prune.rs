@@ -37,7 +37,7 @@ pub(super) fn parse(request: PruneRequest) -> Result<Vec<Step>, Status> {
             Ok(kind) => kinds.push(kind),
         }
     }
-    kinds.sort_by_key(|kind| *kind as i32);
+    kinds.sort_unstable_by_key(|kind| *kind as i32);
     kinds.dedup();
     if kinds.is_empty() {
         return Err(invalid("kinds", "", "say what is to be removed"));

@@ -28,16 +28,22 @@ pub(super) fn recreate(error: docker::recreate::RecreateError) -> Told {
 }
 
 /// What an archive that was not passed on becomes.
-pub(super) fn archive(error: docker::image_archive::ArchiveError) -> Told {
-    use docker::image_archive::ArchiveError as E;
-    match error {
-        E::Refused { entry, rule } => (
-            Code::InvalidArgument,
-            ErrorReason::ArchiveRefused,
-            vec![("entry", entry), ("rule", rule.to_owned())],
-        ),
-        E::Io(_) => (Code::Cancelled, ErrorReason::UploadIncomplete, Vec::new()),
-    }
+pub(super) fn archive(error: docker::archive::ArchiveError) -> Told {
+    use docker::archive::ArchiveError as E;
+    let refused = (Code::InvalidArgument, ErrorReason::ArchiveRefused);
+    let mut metadata = vec![("rule", error.rule().to_owned())];
+    let (code, reason) = match error {
+        E::Entry { entry, .. } => {
+            metadata.push(("entry", entry));
+            refused
+        }
+        E::Compressed(_) | E::Empty | E::NotTar(_) => refused,
+        E::Io(_) => {
+            metadata.clear();
+            (Code::Cancelled, ErrorReason::UploadIncomplete)
+        }
+    };
+    (code, reason, metadata)
 }
 
 /// What an error about an image becomes.

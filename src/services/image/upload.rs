@@ -11,7 +11,7 @@ use crate::{
     engines::docker::{
         Error,
         image_build::Build,
-        image_upload::{Incoming, Input, Piece, incoming},
+        upload::{Incoming, Input, Piece, incoming},
     },
     operations::{Begin, Watch},
     proto::{

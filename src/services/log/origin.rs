@@ -61,7 +61,24 @@ impl Origin {
             .map(|(_, place)| place.clone())
             .unwrap_or_default();
         let mut reader = Reader::new(engine, request.clone(), place.clone());
-        reader.open().await?;
+        match (reader.open().await, &known) {
+            // It has another name by now.
+            (Err(gone @ Error::ContainerNotFound { .. }), Some((digits, _))) => {
+                let Ok(container) = digits.parse() else {
+                    return Err(gone);
+                };
+                let request = LogRequest {
+                    container,
+                    ..request.clone()
+                };
+                reader = Reader::new(engine, request, place.clone());
+                reader.open().await.map_err(|error| match error {
+                    Error::ContainerNotFound { .. } => gone,
+                    error => error,
+                })?;
+            }
+            (opened, _) => opened?,
+        }
         if let Some((digits, _)) = known
             && !reader.id().starts_with(&digits)
         {

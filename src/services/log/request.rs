@@ -26,6 +26,7 @@ const MOST_MATCHES: usize = 10_000;
 const DEFAULT_MATCHES: usize = 100;
 /// Lines before or after a match, at most.
 const MOST_AROUND: usize = 100;
+const MOST_SERVICES: usize = 100;
 /// The label that compose gives the containers of a project.
 const PROJECT: &str = "com.docker.compose.project";
 
@@ -57,8 +58,19 @@ pub(super) fn selection(given: LogSelection) -> Result<Selection, Status> {
         containers,
         mut labels,
         project,
+        services,
         all,
     } = given;
+    if !services.is_empty() && project.is_empty() {
+        let mend = "services are those of a project: give it, too";
+        let first = services.first().map_or("", String::as_str);
+        return Err(error::invalid("selection.services", first, mend));
+    }
+    if services.len() > MOST_SERVICES {
+        let given = services.len().to_string();
+        let mend = "give at most 100";
+        return Err(error::invalid("selection.services", &given, mend));
+    }
     let by_label = !labels.is_empty() || !project.is_empty();
     let ways = [!containers.is_empty(), by_label, all];
     if ways.iter().filter(|way| **way).count() != 1 {
@@ -105,7 +117,10 @@ pub(super) fn selection(given: LogSelection) -> Result<Selection, Status> {
         }
         labels.insert(PROJECT.to_owned(), project);
     }
-    Ok(Selection::Labels(labels))
+    Ok(match services.is_empty() {
+        true => Selection::Labels(labels),
+        false => Selection::Services(labels, services),
+    })
 }
 
 /// Reads the field `streams`: whether with standard output, and whether with standard error.
@@ -266,6 +281,19 @@ mod tests {
             selection(project.clone()).unwrap(),
             Selection::Labels(labels(&[("tier", ""), (PROJECT, "shop")]))
         );
+        let services = |services: &[&str]| LogSelection {
+            services: services.iter().map(|name| (*name).to_owned()).collect(),
+            ..project.clone()
+        };
+        assert!(
+            matches!(selection(services(&["web"])).unwrap(), Selection::Services(labels, names) if labels.len() == 2 && names == ["web"])
+        );
+        let alone = LogSelection {
+            project: String::new(),
+            ..services(&["web"])
+        };
+        assert!(selection(alone).is_err());
+        assert!(selection(services(&["web"; MOST_SERVICES + 1])).is_err());
         assert!(
             matches!(selection(names(&["a", "b"])).unwrap(), Selection::Names(names) if names.len() == 2)
         );

@@ -21,7 +21,7 @@ pub(super) fn network(network: Network) -> proto::Network {
             ipv6_address: member.ipv6,
         })
         .collect();
-    members.sort_by(|a, b| a.container.cmp(&b.container));
+    members.sort_unstable_by(|a, b| a.container.cmp(&b.container));
     proto::Network {
         id: network.id,
         name: network.name,

@@ -31,6 +31,8 @@ pub(crate) struct Bytes<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     level: Option<&'static str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     around: bool,
@@ -50,6 +52,7 @@ impl<'a> Bytes<'a> {
             base64: text.is_none().then(|| STANDARD.encode(bytes)),
             partial: false,
             container: None,
+            service: None,
             level: None,
             around: false,
         }
@@ -64,6 +67,16 @@ pub(crate) fn append_json(out: &mut Vec<u8>, value: &impl Serialize) {
     }
 }
 
+/// What a container is called.
+#[derive(Debug)]
+struct Names {
+    container: String,
+    /// As it is shown before lines.
+    shown: String,
+    /// Its service in its stack. Empty: none.
+    service: String,
+}
+
 /// Writes lines, and joins the parts of long ones.
 #[derive(Debug)]
 pub(crate) struct Printer {
@@ -71,9 +84,11 @@ pub(crate) struct Printer {
     /// The lines that go on, of standard output and of standard error: their sources.
     out_goes_on: Option<u32>,
     err_goes_on: Option<u32>,
-    names: HashMap<u32, String>,
+    names: HashMap<u32, Names>,
     /// Names stand before lines, in colours or not.
     prefix: Option<bool>,
+    /// Those of this stack's containers without its own.
+    within: Option<String>,
 }
 
 impl Printer {
@@ -85,25 +100,36 @@ impl Printer {
             err_goes_on: None,
             names: HashMap::new(),
             prefix: None,
+            within: None,
         }
     }
 
-    /// Puts the container's name before each line.
-    pub(crate) fn name_sources(&mut self, colours: bool) {
+    /// Puts the container's name before each line; of one of this stack as compose shows it.
+    pub(crate) fn name_sources(&mut self, colours: bool, within: Option<&str>) {
         self.prefix = Some(colours);
+        self.within = within.map(str::to_owned);
     }
 
     /// Takes note of containers.
     pub(crate) fn sources(&mut self, sources: &[LogSource]) {
         for source in sources {
-            self.names
-                .insert(source.index, source.container_name.clone());
+            let name = source.container_name.as_str();
+            let stack = self.within.as_deref();
+            let shown = stack
+                .and_then(|stack| name.strip_prefix(stack)?.strip_prefix(['-', '_']))
+                .filter(|shown| !shown.is_empty());
+            let names = Names {
+                container: name.to_owned(),
+                shown: shown.unwrap_or(name).to_owned(),
+                service: source.service.clone(),
+            };
+            self.names.insert(source.index, names);
         }
     }
 
     /// A container's name, if it was told.
     pub(crate) fn name(&self, source: u32) -> Option<&str> {
-        self.names.get(&source).map(String::as_str)
+        Some(&self.names.get(&source)?.container)
     }
 
     /// Where a line goes: JSON of both outputs to standard output.
@@ -144,6 +170,8 @@ impl Printer {
         let mut bytes = Bytes::new(side(line), &line.content);
         bytes.partial = line.partial;
         bytes.container = self.name(line.source);
+        let service = self.names.get(&line.source).map(|names| &names.service);
+        bytes.service = service.map(String::as_str).filter(|name| !name.is_empty());
         bytes.level = level_name(line.level());
         bytes.time = (line.time_unix_nano != 0).then(|| {
             let mut time = Vec::with_capacity(30);
@@ -166,8 +194,8 @@ impl Printer {
                 moment::append_rfc3339(text, line.time_unix_nano);
                 text.push(b' ');
             }
-            if let (Some(colours), Some(name)) = (self.prefix, self.names.get(&line.source)) {
-                let name = safe(name);
+            if let (Some(colours), Some(names)) = (self.prefix, self.names.get(&line.source)) {
+                let name = safe(&names.shown);
                 text.extend_from_slice(numbered(&name, line.source, colours).as_bytes());
                 text.extend_from_slice(b" | ");
             }
@@ -244,7 +272,7 @@ mod tests {
             ..LogSource::default()
         };
         let mut printer = Printer::new(Form::Raw);
-        printer.name_sources(false);
+        printer.name_sources(false, None);
         printer.sources(&[named(1, "web"), named(2, "db")]);
         let (mut out, mut err) = (Vec::new(), Vec::new());
         for line in [

@@ -69,7 +69,7 @@ async fn follow(
         (false, false) => Form::Raw,
     });
     if args.selectors.one(&args.place).is_none() && !json {
-        printer.name_sources(colour::on_stdout());
+        printer.name_sources(colour::on_stdout(), args.within.as_deref());
     }
     let mut cursor = Bytes::new();
     let mut started = false;

@@ -27,7 +27,7 @@ pub(crate) async fn run(connection: &Connection, args: Search, json: bool) -> Re
     let mut printer = Printer::new(if json { Form::Json } else { Form::Timestamps });
     let several = args.selectors.one(&args.place).is_none();
     if several && !json {
-        printer.name_sources(colour::on_stdout());
+        printer.name_sources(colour::on_stdout(), None);
     }
     let (mut matches, mut summary) = (Vec::new(), None);
     while let Some(response) = events.message().await? {

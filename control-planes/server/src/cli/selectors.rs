@@ -15,7 +15,7 @@ use super::{
 #[command(after_help = "Examples:
   turbopanel logs local/web -f --tail 100
   turbopanel logs web-2/db --since 10m --timestamps
-  turbopanel logs web-2 --project shop -f --level warn
+  turbopanel logs web-2 --project shop --service web -f --level warn
   turbopanel logs web-2 --label tier=front --grep ' 5[0-9][0-9] ' --exclude /health
   turbopanel logs web-2 --all --since 2026-11-24T08:00:00Z --until 2026-11-24T09:00:00Z")]
 pub(crate) struct Logs {
@@ -38,6 +38,9 @@ pub(crate) struct Logs {
     pub(crate) grep: Vec<String>,
     #[command(flatten)]
     pub(crate) lines: Lines,
+    /// Names stand before lines as within this stack.
+    #[arg(skip)]
+    pub(crate) within: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +85,9 @@ pub(crate) struct Selectors {
     /// Containers of this compose project.
     #[arg(long, value_name = "NAME")]
     pub(crate) project: Option<String>,
+    /// Only this service of the project; can be repeated.
+    #[arg(long, value_name = "NAME", requires = "project")]
+    pub(crate) service: Vec<String>,
     /// All containers of the agent.
     #[arg(long, conflicts_with_all = ["label", "project"])]
     pub(crate) all: bool,
@@ -153,6 +159,7 @@ impl Selectors {
         let Self {
             label,
             project,
+            service: _,
             all,
             container,
         } = self;
@@ -168,6 +175,7 @@ impl Selectors {
             labels: self.label.iter().cloned().collect(),
             project: self.project.clone().unwrap_or_default(),
             all: self.all,
+            services: self.service.clone(),
         };
         let by_label = !selection.labels.is_empty() || !selection.project.is_empty();
         match (selection.containers.is_empty(), by_label || self.all) {

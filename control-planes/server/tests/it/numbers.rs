@@ -1,9 +1,10 @@
 //! A container that prints numbered lines when it is told to, and a follow of its log that checks each.
 
 use std::{
+    fs::File,
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -12,64 +13,77 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::cli_server::{IMAGE, eventually, signal, wait};
+use tempfile::TempDir;
+
+use crate::cli_server::{IMAGE, signal, wait};
 
 /// What stands after each number, so that a line is about 100 bytes long.
-const PADDING: &str =
+pub const PADDING: &str =
     "it is one of many lines of a log that is followed while everything under it is cut";
 
-/// A container that prints as many lines as each line of its input says. Removed when it is dropped.
+/// A container that prints as many lines as each line of a pipe says, which is a file, so that it outlives its
+/// engine. Removed when it is dropped.
 pub struct Numbers {
     pub name: String,
     engine: Vec<String>,
-    input: Option<ChildStdin>,
-    docker: Child,
+    pipe: File,
+    _dir: TempDir,
 }
 
 impl Numbers {
     /// On the shared engine, or on the one with this socket.
     pub fn start(socket: Option<&Path>) -> Self {
+        Self::start_with(socket, &[])
+    }
+
+    /// With these options of `docker run`.
+    pub fn start_with(socket: Option<&Path>, options: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("tp-numbers-{}-{number}", std::process::id());
         let engine = socket.map(|path| vec!["-H".to_owned(), format!("unix://{}", path.display())]);
         let engine = engine.unwrap_or_default();
-        let script =
-            format!(r#"{{ for (i = 0; i < $1; i++) printf "%d {PADDING}\n", ++n; fflush() }}"#);
-        let mut docker = Command::new("docker")
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("pipe");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+        // Open at both ends, here and there, nobody waits for the other.
+        let pipe = File::options().read(true).write(true).open(&path).unwrap();
+        let script = format!(
+            r#"$1 == "end" {{ exit }} {{ for (i = 0; i < $1; i++) printf "%d {PADDING}\n", ++n; fflush() }}"#
+        );
+        let output = Command::new("docker")
             .args(&engine)
-            .args(["run", "-i", "-a", "stdin", "--network", "none", "--name"])
-            .args([&name, IMAGE, "awk", &script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
+            .args(["run", "-d", "--network", "none", "--name", &name, "-v"])
+            .arg(format!("{}:/numbers", dir.path().display()))
+            .args(options)
+            .args([IMAGE, "sh", "-c", r#"exec awk "$0" <>/numbers/pipe"#])
+            .arg(&script)
+            .output()
             .unwrap();
-        let input = docker.stdin.take();
-        let numbers = Self {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        Self {
             name,
             engine,
-            input,
-            docker,
-        };
-        eventually("the container runs", || {
-            let output = Command::new("docker")
-                .args(&numbers.engine)
-                .args(["inspect", "-f", "{{.State.Running}}", &numbers.name])
-                .output();
-            output.unwrap().stdout == b"true\n"
-        });
-        numbers
+            pipe,
+            _dir: dir,
+        }
     }
 
     /// Prints so many lines more, at once.
     pub fn print(&mut self, lines: usize) {
-        writeln!(self.input.as_ref().unwrap(), "{lines}").unwrap();
+        writeln!(self.pipe, "{lines}").unwrap();
     }
 
     /// Ends the container when it has printed everything.
     pub fn end(&mut self) {
-        self.input = None;
+        writeln!(self.pipe, "end").unwrap();
     }
 
     pub fn at(&self, agent: &str) -> String {
@@ -79,9 +93,6 @@ impl Numbers {
 
 impl Drop for Numbers {
     fn drop(&mut self) {
-        self.input = None;
-        let _ = self.docker.kill();
-        let _ = self.docker.wait();
         // A private engine may be hung when a test fails.
         let _ = Command::new("timeout")
             .args(["20", "docker"])

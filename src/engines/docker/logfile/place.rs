@@ -107,16 +107,20 @@ impl Place {
         })
     }
 
+    fn older_name(&self, number: u32, packed: bool) -> String {
+        let end = if packed { ".gz" } else { "" };
+        format!("{}.{number}{end}", self.name)
+    }
+
     fn older_file(&self, number: u32) -> io::Result<Option<Older>> {
-        let name = format!("{}.{number}", self.name);
         // In this order: while it is compressed, both are there.
-        if let Some(file) = self.folder.file(&name)? {
+        if let Some(file) = self.folder.file(&self.older_name(number, false))? {
             return Ok(Some(Older {
                 file,
                 packed: false,
             }));
         }
-        let packed = self.folder.file(&format!("{name}.gz"))?;
+        let packed = self.folder.file(&self.older_name(number, true))?;
         Ok(packed.map(|file| Older { file, packed: true }))
     }
 
@@ -137,18 +141,28 @@ impl Place {
                 }
                 return Ok(None);
             };
-            let (mut older, mut hole, mut moving) = (Vec::new(), false, false);
+            let mut older: Vec<Older> = Vec::new();
+            let (mut names, mut hole, mut moving) = (Vec::new(), false, false);
             for number in 1..=most {
                 match self.older_file(number)? {
                     Some(file) => {
-                        // The engine makes room from the oldest on.
-                        moving |= hole || file.file.identity == live.identity;
-                        older.push(file);
+                        let identity = file.file.identity;
+                        let mut known = older.iter().map(|one| one.file.identity);
+                        // The engine makes room from the oldest on: one file has two names, one after the other.
+                        let twice = identity == live.identity || known.any(|one| one == identity);
+                        moving |= hole || twice;
+                        if !twice {
+                            names.push((self.older_name(number, file.packed), identity));
+                            older.push(file);
+                        }
                     }
                     None => hole = true,
                 }
             }
-            moving |= self.folder.identity(&self.name)? != Some(live.identity);
+            names.push((self.name.clone(), live.identity));
+            for (name, identity) in names {
+                moving |= self.folder.identity(&name)? != Some(identity);
+            }
             // A hole that stays is one that somebody has made.
             if !moving || looks >= LOOKS {
                 return Ok(Some(Files { live, older }));
@@ -276,5 +290,59 @@ mod tests {
         ] {
             assert_eq!(folder(path), None, "{path:?}");
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn files_that_are_being_renamed_are_opened_once_each() {
+        use std::{fs, sync::atomic::AtomicBool, sync::atomic::Ordering};
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (number, name) in ["log", "log.1", "log.2", "log.3"].iter().enumerate() {
+            fs::write(at(name), (10 - number).to_string()).unwrap();
+        }
+        let place = Place {
+            format: Format::Json,
+            folder: Folder::open(Path::new("/"), directory.path()).unwrap(),
+            name: "log".to_owned(),
+            older: 3,
+        };
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // As the engine does it.
+                for number in 11.. {
+                    fs::remove_file(at("log.3")).unwrap();
+                    for (from, to) in [("log.2", "log.3"), ("log.1", "log.2"), ("log", "log.1")] {
+                        fs::rename(at(from), at(to)).unwrap();
+                        std::thread::sleep(Duration::from_micros(200));
+                    }
+                    fs::write(at("new"), number.to_string()).unwrap();
+                    fs::rename(at("new"), at("log")).unwrap();
+                    std::thread::sleep(Duration::from_millis(2));
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+            let reading = async {
+                for _ in 0..500 {
+                    let Files { live, older } = place.files().await?.unwrap();
+                    let mut numbers: Vec<u32> = Vec::new();
+                    for file in std::iter::once(live).chain(older.into_iter().map(|one| one.file)) {
+                        let mut text = [0; 20];
+                        let length = file.clone().read_at(&mut text, 0).await?;
+                        let text = std::str::from_utf8(text.get(..length).unwrap()).unwrap();
+                        numbers.push(text.parse().unwrap());
+                    }
+                    let falling = numbers.is_sorted_by(|one, next| *one == next + 1);
+                    assert!(falling && numbers.len() == 4, "{numbers:?}");
+                }
+                Ok::<(), io::Error>(())
+            };
+            let done =
+                tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(reading));
+            over.store(true, Ordering::Relaxed);
+            done.unwrap();
+        });
     }
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::moment;
+use crate::cli::{moment, selectors};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StackAction {
@@ -17,6 +17,11 @@ pub(crate) enum StackAction {
     /// Lists the containers of a stack.
     #[command(after_help = "Examples:\n  turbopanel stack ps web-2 shop")]
     Ps(Stack),
+    /// Prints what the containers of a stack have printed, merged by time.
+    #[command(
+        after_help = "Examples:\n  turbopanel stack logs web-2 shop -f --tail 100\n  turbopanel stack logs web-2 shop web worker --since 10m --level warn\n  turbopanel stack logs web-2 shop db --grep 'deadlock' --timestamps"
+    )]
+    Logs(Logs),
     /// Checks a stack's files and shows what compose makes of them; changes nothing.
     #[command(
         after_help = "Examples:\n  turbopanel stack config web-2 shop -f compose.yaml\n  turbopanel stack config web-2 shop --quiet && echo it holds"
@@ -89,6 +94,28 @@ pub(crate) enum StackAction {
         #[command(flatten)]
         how: How,
     },
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) stack: Stack,
+    /// Only these services.
+    pub(crate) services: Vec<String>,
+    /// Goes on with what comes, of containers that come, too, until it is stopped.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only so many of the last lines, of all containers together.
+    #[arg(long, short = 'n', value_name = "LINES")]
+    pub(crate) tail: Option<u32>,
+    /// Puts the time before each line.
+    #[arg(long, short)]
+    pub(crate) timestamps: bool,
+    /// Only lines in which this regular expression is found; can be repeated, then one of them.
+    #[arg(long, short, value_name = "RE")]
+    pub(crate) grep: Vec<String>,
+    #[command(flatten)]
+    pub(crate) lines: selectors::Lines,
 }
 
 /// Which stack.

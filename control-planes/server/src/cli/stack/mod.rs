@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 mod files;
+mod logs;
 
 use std::time::{Duration, SystemTime};
 
@@ -37,6 +38,7 @@ pub(crate) async fn run(
     match action {
         StackAction::Ls { agent } => list(connection, &agent, json).await,
         StackAction::Ps(stack) => containers(connection, stack, json).await,
+        StackAction::Logs(args) => logs::stream(connection, args, json).await,
         StackAction::Config {
             stack,
             files,
@@ -287,24 +289,7 @@ async fn containers(
     json: bool,
 ) -> Result<u8, Failure> {
     let mut client = StackServiceClient::new(connection.agent(&stack.agent)?);
-    let mut found: Vec<StackContainer> = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = ListStackContainersRequest {
-            stack: stack.name.clone(),
-            page_size: PAGE,
-            page_token,
-        };
-        let page = client
-            .list_stack_containers(prompt(request))
-            .await?
-            .into_inner();
-        found.extend(page.containers);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
+    let found = members(&mut client, &stack.name).await?;
     if json {
         let rows: Vec<Value> = found.iter().map(container_row).collect();
         print_json(&rows)?;
@@ -332,6 +317,31 @@ async fn containers(
         note("It has no containers. `turbopanel stack ls` shows the stacks that there are.");
     }
     Ok(0)
+}
+
+/// All containers of a stack.
+async fn members(
+    client: &mut StackServiceClient<Channel>,
+    stack: &str,
+) -> Result<Vec<StackContainer>, Failure> {
+    let mut found = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListStackContainersRequest {
+            stack: stack.to_owned(),
+            page_size: PAGE,
+            page_token,
+        };
+        let page = client
+            .list_stack_containers(prompt(request))
+            .await?
+            .into_inner();
+        found.extend(page.containers);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(found);
+        }
+    }
 }
 
 fn stack_row(stack: &Stack) -> Value {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::image_archive::{ArchiveError, refused};
+use super::rule::Rule;
 
 /// The longest name of an entry, and of a link's target.
 const LONGEST_NAME: usize = 4096;
@@ -11,55 +11,45 @@ const LONGEST_PART: usize = 255;
 /// Links whose names are remembered, in bytes.
 const MOST_LINKS: usize = 8 << 20;
 
-/// The parts of a name that stays where the archive is put.
-pub(super) fn name<'a>(text: &'a [u8], entry: &[u8]) -> Result<Vec<&'a [u8]>, ArchiveError> {
-    if text.is_empty() {
-        return Err(refused(entry, "a name is empty"));
+/// The parts of a name that stays where the archive is put; none for that place itself.
+pub(super) fn name(text: &[u8]) -> Result<Vec<&[u8]>, Rule> {
+    if text.is_empty() || text.len() > LONGEST_NAME || text.contains(&0) {
+        return Err(Rule::Name);
     }
     if text.starts_with(b"/") {
-        let rule = "a name is absolute: make it relative (tar -C DIR .)";
-        return Err(refused(entry, rule));
+        return Err(Rule::Absolute);
     }
     let parts: Vec<&[u8]> = text
         .split(|byte| *byte == b'/')
         .filter(|part| !part.is_empty() && *part != b".")
         .collect();
     if parts.contains(&&b".."[..]) {
-        return Err(refused(entry, "a name has \"..\": leave it out"));
+        return Err(Rule::Parent);
     }
-    let long = |part: &&[u8]| part.len() > LONGEST_PART;
-    if text.len() > LONGEST_NAME || text.contains(&0) || parts.iter().any(long) {
-        let rule = "a name is too long, or has a zero byte: shorten it";
-        return Err(refused(entry, rule));
+    if parts.iter().any(|part| part.len() > LONGEST_PART) {
+        return Err(Rule::Name);
     }
     Ok(parts)
 }
 
 /// Fails when a symbolic link leads out of where the archive is put. It lies in no directory that is a link itself, so
 /// climbing from where it lies tells; behind a name, another link could make ".." mean something else.
-pub(super) fn stays_inside(target: &[u8], depth: usize, entry: &[u8]) -> Result<(), ArchiveError> {
-    let rule = "it is a link that leads out: make it relative and inside, or leave it out";
+pub(super) fn stays_inside(target: &[u8], depth: usize) -> Result<(), Rule> {
     if target.is_empty() || target.len() > LONGEST_NAME || target.contains(&0) {
-        return Err(refused(
-            entry,
-            "it is a link without a target that is a name",
-        ));
+        return Err(Rule::Link);
     }
     let mut up = 0;
     let mut down = false;
     for part in target.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => {}
-            b".." if down => {
-                let rule = "it is a link with \"..\" behind a name: write its target shorter";
-                return Err(refused(entry, rule));
-            }
+            b".." if down => return Err(Rule::Link),
             b".." => up += 1,
             _ => down = true,
         }
     }
     if target.starts_with(b"/") || up + 1 > depth {
-        return Err(refused(entry, rule));
+        return Err(Rule::Link);
     }
     Ok(())
 }
@@ -81,10 +71,10 @@ impl Links {
                 .any(|way| self.paths.contains(&way.join(&b'/')))
     }
 
-    pub(super) fn remember(&mut self, path: &[u8], entry: &[u8]) -> Result<(), ArchiveError> {
+    pub(super) fn remember(&mut self, path: &[u8]) -> Result<(), Rule> {
         self.bytes += path.len() + 64;
         if self.bytes > MOST_LINKS {
-            return Err(refused(entry, "the archive has too many links"));
+            return Err(Rule::Links);
         }
         self.paths.insert(path.to_vec());
         Ok(())
