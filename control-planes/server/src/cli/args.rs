@@ -98,7 +98,7 @@ pub(crate) enum Command {
         #[arg(value_name = "AGENT[/CONTAINER]", value_parser = text::place)]
         place: Option<text::Place>,
         /// Prints once, on a terminal too.
-        #[arg(long)]
+        #[arg(long, visible_alias = "no-stream")]
         once: bool,
     },
     /// Shows how an agent's host is doing, and its busiest and largest processes, again and again on a terminal.
@@ -196,7 +196,7 @@ pub(crate) struct Top {
     #[arg(long)]
     pub(crate) command_lines: bool,
     /// Prints once, on a terminal too.
-    #[arg(long)]
+    #[arg(long, visible_alias = "no-stream")]
     pub(crate) once: bool,
 }
 

@@ -17,6 +17,7 @@ mod events;
 mod exec;
 mod failure;
 mod figures;
+mod host_json;
 mod image_args;
 mod images;
 mod interrupt;

@@ -6,8 +6,8 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use turbopanel_control_plane::proto::agent::{
-    ContainerMetrics, GetContainerMetricsRequest, container_metrics::Source,
-    metrics_service_client::MetricsServiceClient,
+    BlockDeviceMetrics, ContainerMetrics, GetContainerMetricsRequest, GetContainerMetricsResponse,
+    container_metrics::Source, metrics_service_client::MetricsServiceClient,
 };
 
 use super::{
@@ -38,6 +38,7 @@ pub(crate) async fn show(
         let frame = async || {
             let (found, problems) = figures_of(connection, place.as_ref()).await?;
             let mut frame = Frame::from(table(&found, place.is_none()));
+            frame.notes.extend(missing(&found));
             frame.notes.extend(problems);
             Ok(frame)
         };
@@ -47,12 +48,16 @@ pub(crate) async fn show(
     }
     let (found, problems) = figures_of(connection, place.as_ref()).await?;
     let (failed, asked) = (problems.len(), problems.len() + found.len());
+    for sentence in missing(&found) {
+        note(&sentence);
+    }
     for problem in problems {
         note(&problem);
     }
     if as_json {
-        let rows = found.iter().flat_map(|(agent, containers)| {
-            containers.iter().map(move |one| for_programs(agent, one))
+        let rows = found.iter().flat_map(|(agent, answer)| {
+            let containers = answer.containers.iter();
+            containers.map(move |one| for_programs(agent, one))
         });
         print_json(&rows.collect::<Vec<_>>())?;
     } else {
@@ -64,7 +69,18 @@ pub(crate) async fn show(
     Ok(0)
 }
 
-type Found = Vec<(String, Vec<ContainerMetrics>)>;
+type Found = Vec<(String, GetContainerMetricsResponse)>;
+
+/// What agents could not read, and why.
+fn missing(found: &Found) -> Vec<String> {
+    let told = found.iter().flat_map(|(agent, answer)| {
+        answer.missing.iter().map(move |missing| {
+            let words = [agent, &missing.source, &missing.reason].map(|word| text::safe(word));
+            words.join(": ")
+        })
+    });
+    told.collect()
+}
 
 /// The figures of each agent that answered, and what to say of the others.
 async fn figures_of(
@@ -109,11 +125,11 @@ async fn of_agent(
     connection: &Connection,
     agent: &str,
     containers: Vec<String>,
-) -> Result<Vec<ContainerMetrics>, Failure> {
+) -> Result<GetContainerMetricsResponse, Failure> {
     let mut client = MetricsServiceClient::new(connection.agent(agent)?);
     let request = GetContainerMetricsRequest { containers };
     let answer = client.get_container_metrics(prompt(request)).await?;
-    Ok(answer.into_inner().containers)
+    Ok(answer.into_inner())
 }
 
 fn table(found: &Found, many: bool) -> Table {
@@ -122,8 +138,8 @@ fn table(found: &Found, many: bool) -> Table {
     ];
     let skip = usize::from(!many);
     let mut table = Table::new(head.get(skip..).unwrap_or(&head));
-    for (agent, containers) in found {
-        for one in containers {
+    for (agent, answer) in found {
+        for one in &answer.containers {
             table.row(cells(agent, one).into_iter().skip(skip));
         }
     }
@@ -165,16 +181,22 @@ fn for_programs(agent: &str, one: &ContainerMetrics) -> Value {
         Source::Engine => "engine",
         Source::Unspecified => "unknown",
     };
+    let over = one
+        .measured_over
+        .and_then(|over| Duration::try_from(over).ok());
     json!({
         "agent": agent,
         "id": one.id,
         "name": one.name,
         "time": moment::for_programs(one.time.as_ref()),
+        "measured_over_seconds": over.map(|over| over.as_secs_f64()),
         "source": source,
         "cpu_percent": one.cpu_percent,
         "cpu_seconds": one.cpu_seconds,
         "cpu_user_seconds": one.cpu_user_seconds,
         "cpu_system_seconds": one.cpu_system_seconds,
+        "cpu_periods": one.cpu_periods,
+        "cpu_throttled_periods": one.cpu_throttled_periods,
         "cpu_throttled_seconds": one.cpu_throttled_seconds,
         "memory_usage_bytes": one.memory_usage_bytes,
         "memory_working_set_bytes": one.memory_working_set_bytes,
@@ -183,10 +205,33 @@ fn for_programs(agent: &str, one: &ContainerMetrics) -> Value {
         "memory_limit_bytes": one.memory_limit_bytes,
         "swap_bytes": one.swap_bytes,
         "received_bytes": one.received_bytes,
+        "received_packets": one.received_packets,
+        "receive_errors": one.receive_errors,
+        "receive_dropped": one.receive_dropped,
+        "received_bytes_per_second": one.received_bytes_per_second,
         "sent_bytes": one.sent_bytes,
+        "sent_packets": one.sent_packets,
+        "send_errors": one.send_errors,
+        "send_dropped": one.send_dropped,
+        "sent_bytes_per_second": one.sent_bytes_per_second,
         "read_bytes": one.read_bytes,
+        "reads": one.reads,
+        "read_bytes_per_second": one.read_bytes_per_second,
         "written_bytes": one.written_bytes,
+        "writes": one.writes,
+        "written_bytes_per_second": one.written_bytes_per_second,
+        "block_devices": one.block_devices.iter().map(device).collect::<Vec<_>>(),
         "pids": one.pids,
         "pids_limit": one.pids_limit,
+    })
+}
+
+fn device(io: &BlockDeviceMetrics) -> Value {
+    json!({
+        "device": io.device,
+        "read_bytes": io.read_bytes,
+        "written_bytes": io.written_bytes,
+        "reads": io.reads,
+        "writes": io.writes,
     })
 }

@@ -1,9 +1,7 @@
 //! `turbopanel top`: how an agent's host is doing, and which processes make it so.
 
-use serde_json::{Value, json};
 use turbopanel_control_plane::proto::agent::{
-    CpuMetrics, DiskMetrics, FileSystemMetrics, GetHostMetricsRequest, HostMetrics,
-    InterfaceMetrics, PressureMetrics, ProcessMetrics, TemperatureMetrics,
+    GetHostMetricsRequest, HostMetrics, ProcessMetrics,
     metrics_service_client::MetricsServiceClient,
 };
 
@@ -12,7 +10,7 @@ use super::{
     colour::Colour,
     connection::{Connection, prompt},
     failure::Failure,
-    figures, moment, note,
+    figures, host_json, note,
     output::print_json,
     refresh::{Frame, live},
     table::{Cell, Table},
@@ -30,7 +28,7 @@ pub(crate) async fn show(connection: &Connection, args: Top, as_json: bool) -> R
     }
     let host = host().await?;
     if as_json {
-        print_json(&for_programs(&host))?;
+        print_json(&host_json::host(&host))?;
         return Ok(0);
     }
     let frame = frame(&args.agent, &host);
@@ -81,6 +79,10 @@ fn percent(ratio: Option<f64>) -> String {
 
 fn size(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "–".to_owned(), figures::size)
+}
+
+fn rate(bytes: Option<f64>) -> String {
+    size(bytes.map(|bytes| bytes.round() as u64))
 }
 
 fn summary(agent: &str, host: &HostMetrics) -> Table {
@@ -182,7 +184,12 @@ fn file_systems(host: &HostMetrics) -> Table {
             let (all, left) = all.zip(left).filter(|(all, _)| *all > 0)?;
             Some(all.saturating_sub(left) as f64 / all as f64)
         };
-        let used = part(system.size_bytes, system.available_bytes);
+        // As df: what is kept for root counts neither as used nor as left.
+        let taken = system.size_bytes.zip(system.free_bytes);
+        let taken = taken.map(|(size, free)| size.saturating_sub(free));
+        let usable = taken.zip(system.available_bytes);
+        let usable = usable.map(|(taken, left)| taken.saturating_add(left));
+        let used = part(usable, system.available_bytes);
         let files = part(system.inodes, system.inodes_free);
         table.row([
             system.mount_point.as_str().into(),
@@ -198,12 +205,15 @@ fn file_systems(host: &HostMetrics) -> Table {
 }
 
 fn disks(host: &HostMetrics) -> Table {
-    let mut table = Table::new(&["DISK", "READ", "WRITTEN", "BUSY"]);
+    let head = ["DISK", "READ", "READ/S", "WRITTEN", "WRITTEN/S", "BUSY"];
+    let mut table = Table::new(&head);
     for disk in &host.disks {
         table.row([
             disk.device.as_str().into(),
             size(disk.read_bytes).into(),
+            rate(disk.read_bytes_per_second).into(),
             size(disk.written_bytes).into(),
+            rate(disk.written_bytes_per_second).into(),
             Cell::new(&percent(disk.busy_ratio), heat(disk.busy_ratio)),
         ]);
     }
@@ -211,7 +221,15 @@ fn disks(host: &HostMetrics) -> Table {
 }
 
 fn interfaces(host: &HostMetrics) -> Table {
-    let mut table = Table::new(&["INTERFACE", "RECEIVED", "SENT", "ERRORS", "DROPPED"]);
+    let mut table = Table::new(&[
+        "INTERFACE",
+        "RECEIVED",
+        "RECEIVED/S",
+        "SENT",
+        "SENT/S",
+        "ERRORS",
+        "DROPPED",
+    ]);
     let sum = |one: Option<u64>, other: Option<u64>| {
         let sum = one.zip(other).map(|(one, other)| one.saturating_add(other));
         sum.map_or_else(|| "–".to_owned(), |sum| sum.to_string())
@@ -220,7 +238,9 @@ fn interfaces(host: &HostMetrics) -> Table {
         table.row([
             one.name.as_str().into(),
             size(one.received_bytes).into(),
+            rate(one.received_bytes_per_second).into(),
             size(one.sent_bytes).into(),
+            rate(one.sent_bytes_per_second).into(),
             sum(one.receive_errors, one.send_errors).into(),
             sum(one.receive_dropped, one.send_dropped).into(),
         ]);
@@ -247,140 +267,4 @@ fn processes(found: &[ProcessMetrics]) -> Table {
         ]);
     }
     table
-}
-
-fn for_programs(host: &HostMetrics) -> Value {
-    let over = host
-        .measured_over
-        .and_then(|over| std::time::Duration::try_from(over).ok());
-    json!({
-        "time": moment::for_programs(host.time.as_ref()),
-        "measured_over_seconds": over.map(|over| over.as_secs_f64()),
-        "cpu": host.cpu.as_ref().map(cpu),
-        "cores": host.cores.iter().map(cpu).collect::<Vec<_>>(),
-        "load": host.load.as_ref().map(|load| json!({
-            "load1": load.load1,
-            "load5": load.load5,
-            "load15": load.load15,
-            "running_tasks": load.running_tasks,
-            "tasks": load.tasks,
-        })),
-        "pressure": {
-            "cpu": host.cpu_pressure.as_ref().map(pressure),
-            "memory": host.memory_pressure.as_ref().map(pressure),
-            "io": host.io_pressure.as_ref().map(pressure),
-        },
-        "memory": host.memory.as_ref().map(|memory| json!({
-            "total_bytes": memory.total_bytes,
-            "free_bytes": memory.free_bytes,
-            "available_bytes": memory.available_bytes,
-            "buffers_bytes": memory.buffers_bytes,
-            "cached_bytes": memory.cached_bytes,
-            "shared_bytes": memory.shared_bytes,
-            "anonymous_bytes": memory.anonymous_bytes,
-            "swap_total_bytes": memory.swap_total_bytes,
-            "swap_free_bytes": memory.swap_free_bytes,
-        })),
-        "file_systems": host.file_systems.iter().map(file_system).collect::<Vec<_>>(),
-        "disks": host.disks.iter().map(disk).collect::<Vec<_>>(),
-        "interfaces": host.interfaces.iter().map(interface).collect::<Vec<_>>(),
-        "temperatures": host.temperatures.iter().map(temperature).collect::<Vec<_>>(),
-        "processes": host.processes.iter().map(process).collect::<Vec<_>>(),
-        "missing": host.missing.iter().map(|missing| json!({
-            "source": missing.source,
-            "reason": missing.reason,
-        })).collect::<Vec<_>>(),
-    })
-}
-
-fn cpu(cpu: &CpuMetrics) -> Value {
-    json!({
-        "number": cpu.number,
-        "busy_ratio": cpu.busy_ratio,
-        "user_seconds": cpu.user_seconds,
-        "nice_seconds": cpu.nice_seconds,
-        "system_seconds": cpu.system_seconds,
-        "idle_seconds": cpu.idle_seconds,
-        "iowait_seconds": cpu.iowait_seconds,
-        "irq_seconds": cpu.irq_seconds,
-        "softirq_seconds": cpu.softirq_seconds,
-        "steal_seconds": cpu.steal_seconds,
-    })
-}
-
-fn pressure(pressure: &PressureMetrics) -> Value {
-    json!({
-        "some_ratio_10s": pressure.some_ratio_10s,
-        "some_ratio_60s": pressure.some_ratio_60s,
-        "some_ratio_300s": pressure.some_ratio_300s,
-        "some_seconds": pressure.some_seconds,
-        "full_ratio_10s": pressure.full_ratio_10s,
-        "full_ratio_60s": pressure.full_ratio_60s,
-        "full_ratio_300s": pressure.full_ratio_300s,
-        "full_seconds": pressure.full_seconds,
-    })
-}
-
-fn file_system(system: &FileSystemMetrics) -> Value {
-    json!({
-        "mount_point": system.mount_point,
-        "device": system.device,
-        "type": system.r#type,
-        "read_only": system.read_only,
-        "size_bytes": system.size_bytes,
-        "free_bytes": system.free_bytes,
-        "available_bytes": system.available_bytes,
-        "inodes": system.inodes,
-        "inodes_free": system.inodes_free,
-    })
-}
-
-fn disk(disk: &DiskMetrics) -> Value {
-    json!({
-        "device": disk.device,
-        "reads": disk.reads,
-        "read_bytes": disk.read_bytes,
-        "writes": disk.writes,
-        "written_bytes": disk.written_bytes,
-        "busy_seconds": disk.busy_seconds,
-        "busy_ratio": disk.busy_ratio,
-    })
-}
-
-fn interface(one: &InterfaceMetrics) -> Value {
-    json!({
-        "name": one.name,
-        "received_bytes": one.received_bytes,
-        "received_packets": one.received_packets,
-        "receive_errors": one.receive_errors,
-        "receive_dropped": one.receive_dropped,
-        "sent_bytes": one.sent_bytes,
-        "sent_packets": one.sent_packets,
-        "send_errors": one.send_errors,
-        "send_dropped": one.send_dropped,
-    })
-}
-
-fn temperature(found: &TemperatureMetrics) -> Value {
-    json!({
-        "chip": found.chip,
-        "label": found.label,
-        "celsius": found.celsius,
-        "high_celsius": found.high_celsius,
-        "critical_celsius": found.critical_celsius,
-    })
-}
-
-fn process(process: &ProcessMetrics) -> Value {
-    json!({
-        "pid": process.pid,
-        "name": process.name,
-        "state": process.state,
-        "uid": process.uid,
-        "cpus": process.cpus,
-        "cpu_seconds": process.cpu_seconds,
-        "resident_bytes": process.resident_bytes,
-        "threads": process.threads,
-        "command_line": process.command_line,
-    })
 }

@@ -36,12 +36,21 @@ fn what_containers_use_is_shown() {
         (&1.into(), &"cgroup".into())
     );
 
+    assert!(
+        one["measured_over_seconds"].as_f64().unwrap() > 0.0,
+        "{one}"
+    );
+    for rate in ["read_bytes_per_second", "written_bytes_per_second"] {
+        assert!(one[rate].as_f64().unwrap() >= 0.0, "{rate}: {one}");
+    }
+    assert!(one["block_devices"].is_array(), "{one}");
+
     let table = server.out(&["stats", &place]);
     let mut lines = table.lines();
     assert!(lines.next().unwrap().starts_with("NAME"), "{table}");
     assert!(lines.next().unwrap().contains("none"), "{table}");
     // Without an agent it is all of them, each with its agent.
-    let table = server.out(&["stats", "--once"]);
+    let table = server.out(&["stats", "--no-stream"]);
     assert!(table.starts_with("AGENT"), "{table}");
     for agent in ["local", "web-2"] {
         assert!(
@@ -70,6 +79,7 @@ fn how_the_host_is_doing_is_shown() {
         "Memory",
         "MOUNTED AT",
         "INTERFACE",
+        "RECEIVED/S",
         "PID",
         "lo",
     ] {
@@ -80,6 +90,12 @@ fn how_the_host_is_doing_is_shown() {
     let memory = host["memory"]["total_bytes"].as_u64().unwrap();
     assert!(memory > 0);
     assert!(host["cpu"]["busy_ratio"].as_f64().unwrap() <= 1.0);
+    let loopback = host["interfaces"].as_array().unwrap().iter();
+    let loopback = loopback.clone().find(|one| one["name"] == "lo").unwrap();
+    assert!(
+        loopback["received_bytes_per_second"].as_f64().unwrap() >= 0.0,
+        "{loopback}"
+    );
     let processes = host["processes"].as_array().unwrap();
     assert_eq!(processes.len(), 6);
     assert!(
