@@ -36,7 +36,7 @@ pub struct PrivateEngine {
 impl PrivateEngine {
     /// Starts one and waits until it answers, with the test image in it.
     pub fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap())
+        Self::start_as(tempfile::tempdir().unwrap(), &[])
     }
 
     /// The same in this directory, which may have a place for its `data` already, and with flags of its own.
