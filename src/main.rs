@@ -20,6 +20,11 @@ use turbopanel_agent::{
     supervisor::{self, RunError},
 };
 
+/// What moves much here moves it in pieces of some 64 KiB, which musl's own allocator would map and unmap each time.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// sysexits.h: a service is not available.
 const UNAVAILABLE: u8 = 69;
 /// sysexits.h: something is wrong with the configuration.
