@@ -87,6 +87,7 @@ mod stack_by_hand;
 mod stack_ends;
 mod stack_files;
 mod stack_list;
+mod stack_pull;
 mod stack_support;
 mod stack_up;
 mod tunnel_support;
