@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
-use crate::process::agent_binary;
+use crate::{plane::Plane, process::agent_binary};
 
 pub(crate) const TOKEN: &str = "bench-token-of-an-agent";
 
@@ -46,6 +46,14 @@ impl Agent {
             started,
             _state: state,
         })
+    }
+
+    /// Starts one, and waits until it listens and has joined.
+    pub(crate) fn joined(plane: &Plane) -> anyhow::Result<Self> {
+        let mut agent = Self::start(plane.address)?;
+        agent.await_port()?;
+        plane.await_agent()?;
+        Ok(agent)
     }
 
     pub(crate) fn pid(&self) -> u32 {

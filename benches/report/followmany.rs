@@ -29,9 +29,7 @@ const LATE: Duration = Duration::from_secs(60);
 pub(crate) fn measure() -> anyhow::Result<Vec<Row>> {
     let label = format!("tp-followmany={}", std::process::id());
     let plane = Plane::start()?;
-    let mut agent = Agent::start(plane.address)?;
-    agent.await_port()?;
-    plane.await_agent()?;
+    let agent = Agent::joined(&plane)?;
     // Each waits for its file, so that all print at the same time.
     let script = format!(
         "while [ ! -e /go ]; do sleep 0.1; done; \

@@ -19,9 +19,7 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Row>> {
         containers.push(Container::start("exec sleep 3600")?);
     }
     let plane = Plane::start()?;
-    let mut agent = Agent::start(plane.address)?;
-    agent.await_port()?;
-    plane.await_agent()?;
+    let agent = Agent::joined(&plane)?;
     // What a start leaves behind is not idleness.
     thread::sleep(SETTLING);
     let before = cpu_time(agent.pid())?;

@@ -31,9 +31,7 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Row>> {
     let path = docker(&["inspect", "--format", "{{.LogPath}}", &container.0])?;
 
     let plane = Plane::start()?;
-    let mut agent = Agent::start(plane.address)?;
-    agent.await_port()?;
-    plane.await_agent()?;
+    let agent = Agent::joined(&plane)?;
 
     let (mut tunnel, mut cli, mut file) = (Vec::new(), Vec::new(), Vec::new());
     // The first round warms the page cache up and is not counted.

@@ -47,9 +47,7 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Row>> {
     );
 
     let plane = Plane::start()?;
-    let mut agent = Agent::start(plane.address)?;
-    agent.await_port()?;
-    plane.await_agent()?;
+    let agent = Agent::joined(&plane)?;
 
     let (mut tunnel, mut raw, mut timed, mut cli) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -39,9 +39,7 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Row>> {
         );
     }
     let plane = Plane::start()?;
-    let mut agent = Agent::start(plane.address)?;
-    agent.await_port()?;
-    plane.await_agent()?;
+    let _agent = Agent::joined(&plane)?;
     let (mut files, mut api, mut grep) = (Vec::new(), Vec::new(), Vec::new());
     let mut most = 0;
     for round in 0..=ROUNDS {

@@ -67,6 +67,7 @@ async fn image_pulls_and_pushes_go_through_a_registry() {
 async fn image_pulls_say_why_they_fail() {
     let (agent, registry) = (agent(), Registry::start(false));
     let name = in_registry(&registry, b"x");
+    let _names = Names(vec![name.clone()]);
     let no_tag = format!("{name}2");
     let no_repository = format!("{}/nobody/nothing", registry.address);
     for missing in [&no_tag, &no_repository] {

@@ -123,7 +123,6 @@ async fn recreate_keeps_settings_and_takes_what_the_new_image_brings() {
     assert_eq!(place.show("{{.State.Status}}"), "created");
     drop(place);
     docker(None, &["network", "rm", &network]);
-    docker(None, &["volume", "rm", &volume]);
 }
 
 #[tokio::test]

@@ -64,8 +64,16 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        let volumes = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}} {{end}}{{end}}";
+        let mut kept = String::new();
         for name in self.names() {
+            kept += &docker(None, &["inspect", "-f", volumes, &name]);
+            kept.push(' ');
             docker(None, &["rm", "-f", "-v", &name]);
+        }
+        // To the engine they are named ones, since a recreation has handed them on.
+        for volume in kept.split_whitespace() {
+            docker(None, &["volume", "rm", "-f", volume]);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{engine::Engine, error::Error, status::Watch, stream::Stream};
+use super::{engine::Engine, error::Error, socket::Writer, status::Watch, stream::Stream};
 
 /// A stream that is read as long as the engine is there.
 #[derive(Debug)]
@@ -22,6 +22,16 @@ impl Attended {
         }
     }
 
+    /// The connection's other direction, if it has one.
+    pub(super) fn take_writer(&mut self) -> Option<Writer> {
+        self.stream.take_writer()
+    }
+
+    /// It ended where it should not.
+    pub(super) fn broke(&self, cause: &str) -> Error {
+        self.engine.transport().broke(cause)
+    }
+
     /// The next bytes; none at the end. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
@@ -29,6 +39,7 @@ impl Attended {
                 biased;
                 next = self.stream.next() => return next,
                 () = self.status.away() => {
+                    // One call in trouble is no proof.
                     self.engine.transport().probe().await?;
                 }
             }

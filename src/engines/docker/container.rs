@@ -9,6 +9,11 @@ use bollard::models::{
 
 use super::time;
 
+/// The label that compose gives the containers of a project: its name.
+pub const PROJECT: &str = "com.docker.compose.project";
+/// The label that compose gives them for the service that they are of.
+pub const SERVICE: &str = "com.docker.compose.service";
+
 /// What a container does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // The engine's own words.

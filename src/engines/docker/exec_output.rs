@@ -4,21 +4,19 @@ use bollard::models::ContainerInspectResponse;
 use bytes::Bytes;
 
 use super::{
+    attended::Attended,
     engine::Engine,
     error::{Error, clean},
     exec::ExecRequest,
     framing::{Decoder, Source},
     socket::Writer,
-    status::Watch,
     stream::Stream,
 };
 
 /// What a command prints.
 #[derive(Debug)]
 pub struct ExecOutput {
-    engine: Engine,
-    status: Watch,
-    stream: Stream,
+    stream: Attended,
     decoder: Decoder,
     content: Bytes,
 }
@@ -35,9 +33,7 @@ pub enum Output {
 impl ExecOutput {
     pub(super) fn new(engine: &Engine, stream: Stream, tty: bool) -> Self {
         Self {
-            engine: engine.clone(),
-            status: engine.watch(),
-            stream,
+            stream: Attended::new(engine, stream),
             decoder: Decoder::new(tty),
             content: Bytes::new(),
         }
@@ -64,30 +60,16 @@ impl ExecOutput {
                         }),
                     };
                 }
-                None => match self.more().await? {
+                None => match self.stream.next().await? {
                     Some(content) => self.content = content,
                     None => {
                         let end = self.decoder.finish();
                         return match end {
                             Ok(()) => Ok(None),
-                            Err(_) => Err(self.stream.transport().broke("the output broke off")),
+                            Err(_) => Err(self.stream.broke("the output broke off")),
                         };
                     }
                 },
-            }
-        }
-    }
-
-    /// More of the stream; none at its end. A command may be silent for ever, and so may an engine that
-    /// hangs: when it does not answer others, it is asked.
-    async fn more(&mut self) -> Result<Option<Bytes>, Error> {
-        loop {
-            tokio::select! {
-                biased;
-                content = self.stream.next() => return content,
-                () = self.status.away() => {
-                    self.engine.transport().probe().await?;
-                }
             }
         }
     }

@@ -3,26 +3,24 @@
 //! The engine's events say when: what has changed is then read from its list, so that an event that was missed, or is
 //! called otherwise by another engine, does no harm.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use bytes::BytesMut;
 
 use super::{
-    container::{Container, State},
+    attended::Attended,
+    container::{Container, SERVICE, State},
     engine::Engine,
     error::{Error, Subject},
     logs::LogRequest,
     names::ContainerRef,
     position::Position,
-    status::Watch,
     stream::{Stream, StreamRequest},
 };
 
 /// `{"type":["container"],"event":[…]}`, as a query has it. Health checks, which run all the time, are left out.
 const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22create%22%2C%22start%22%2C%22restart%22%2C%22die%22%2C%22died%22%2C%22destroy%22%2C%22remove%22%2C%22rename%22%5D%7D";
 
-/// The label that compose gives the containers of a service.
-const SERVICE: &str = "com.docker.compose.service";
 /// Longer events are not read.
 const MAX_EVENT: usize = 4 << 20;
 
@@ -130,9 +128,7 @@ impl Engine {
             deadline: self.deadlines().call,
         };
         Ok(Changes {
-            stream: Stream::open(self.transport(), request).await?,
-            status: self.watch(),
-            engine: self.clone(),
+            stream: Attended::new(self, Stream::open(self.transport(), request).await?),
             text: BytesMut::new(),
         })
     }
@@ -186,9 +182,7 @@ impl Container {
 /// Notices changes of the engine's containers. Dropping it ends the engine's work for it.
 #[derive(Debug)]
 pub(super) struct Changes {
-    engine: Engine,
-    stream: Stream,
-    status: Watch,
+    stream: Attended,
     /// The beginning of an event.
     text: BytesMut,
 }
@@ -197,19 +191,9 @@ impl Changes {
     /// Waits for changes, and returns whose they are, as far as they say it; an error when the engine does not tell any
     /// more. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Vec<String>, Error> {
-        loop {
-            tokio::select! {
-                biased;
-                bytes = self.stream.next() => return match bytes? {
-                    Some(bytes) => Ok(self.ids(&bytes)),
-                    None => Err(self.engine.transport().broke("it ended its events")),
-                },
-                () = self.status.away() => {
-                    // One call in trouble is no proof; a hung engine, which tells nothing, is found out here.
-                    self.engine.transport().probe().await?;
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
+        match self.stream.next().await? {
+            Some(bytes) => Ok(self.ids(&bytes)),
+            None => Err(self.stream.broke("it ended its events")),
         }
     }
 

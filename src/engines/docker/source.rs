@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    container::Container,
+    container::{Container, PROJECT, SERVICE},
     lines::Line,
     names::ContainerRef,
     position::Position,
@@ -60,8 +60,8 @@ impl From<&Container> for Label {
         Self {
             id: container.id.clone(),
             name: container.name.clone(),
-            project: label("com.docker.compose.project"),
-            service: label("com.docker.compose.service"),
+            project: label(PROJECT),
+            service: label(SERVICE),
         }
     }
 }

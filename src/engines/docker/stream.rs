@@ -253,10 +253,6 @@ impl Stream {
         self.path_stat.as_deref()
     }
 
-    pub(super) fn transport(&self) -> &Arc<Transport> {
-        &self.transport
-    }
-
     /// Reads once, as much as is there; 0 at the end of the connection. Cancel-safe.
     async fn fill(&mut self) -> Result<usize, Error> {
         let spare = self.buffer.capacity() - self.buffer.len();

@@ -7,11 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use super::names::{ServiceName, StackName};
 use crate::engines::docker::{
     Engine, Error,
-    container::{Container, State},
+    container::{Container, PROJECT, SERVICE, State},
 };
 
-const PROJECT: &str = "com.docker.compose.project";
-const SERVICE: &str = "com.docker.compose.service";
 const NUMBER: &str = "com.docker.compose.container-number";
 const ONE_OFF: &str = "com.docker.compose.oneoff";
 const WORKING_DIR: &str = "com.docker.compose.project.working_dir";

@@ -5,6 +5,7 @@ use tonic::Status;
 use super::{download::Form, filter::Filter, search::Search};
 use crate::{
     engines::docker::{
+        container::PROJECT,
         follow::{MergeRequest, Selection},
         merge::MOST,
         names::ContainerRef,
@@ -27,8 +28,6 @@ const DEFAULT_MATCHES: usize = 100;
 /// Lines before or after a match, at most.
 const MOST_AROUND: usize = 100;
 const MOST_SERVICES: usize = 100;
-/// The label that compose gives the containers of a project.
-const PROJECT: &str = "com.docker.compose.project";
 
 /// Whose logs.
 #[derive(Debug, Clone)]

@@ -63,7 +63,7 @@ async fn follow(
     json: bool,
     mut output: Output,
 ) -> Result<(), Failure> {
-    let mut printer = Printer::new(match (json, args.timestamps) {
+    let mut printer = Printer::new(match (json, args.reading.timestamps) {
         (true, _) => Form::Json,
         (false, true) => Form::Timestamps,
         (false, false) => Form::Raw,
@@ -88,7 +88,7 @@ async fn follow(
         .await
         {
             Ok(()) => return output.finish().await,
-            Err(Failure::Refused(status)) if started && goes_on(&status, args.follow) => {
+            Err(Failure::Refused(status)) if started && goes_on(&status, args.reading.follow) => {
                 let why = match reason(&status).as_deref() {
                     Some("CALL_LOST") => {
                         "the log was cut; it goes on after its last line".to_owned()
@@ -235,7 +235,7 @@ pub(crate) async fn tell_presence(mut presence: watch::Receiver<Presence>) -> In
 }
 
 fn request(args: &Logs) -> Result<StreamLogsRequest, Failure> {
-    let (since, until) = args.lines.range(SystemTime::now());
+    let (since, until) = args.reading.lines.range(SystemTime::now());
     let one = args.selectors.one(&args.place);
     Ok(StreamLogsRequest {
         container: one.unwrap_or_default().to_owned(),
@@ -243,12 +243,12 @@ fn request(args: &Logs) -> Result<StreamLogsRequest, Failure> {
             Some(_) => None,
             None => Some(args.selectors.selection(&args.place)?),
         },
-        follow: args.follow,
-        tail_lines: args.tail,
+        follow: args.reading.follow,
+        tail_lines: args.reading.tail,
         since,
         until,
-        streams: args.lines.streams(),
-        filter: args.lines.filter(&args.grep),
+        streams: args.reading.lines.streams(),
+        filter: args.reading.lines.filter(&args.reading.grep),
         ..StreamLogsRequest::default()
     })
 }

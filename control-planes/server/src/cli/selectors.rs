@@ -24,20 +24,8 @@ pub(crate) struct Logs {
     pub(crate) place: text::Place,
     #[command(flatten)]
     pub(crate) selectors: Selectors,
-    /// Goes on with what comes, over cuts and restarts: of one container until it ends, of several until it is stopped.
-    #[arg(long, short)]
-    pub(crate) follow: bool,
-    /// Only so many of the last lines, of all containers together.
-    #[arg(long, short = 'n', value_name = "LINES")]
-    pub(crate) tail: Option<u32>,
-    /// Puts the time before each line.
-    #[arg(long, short)]
-    pub(crate) timestamps: bool,
-    /// Only lines in which this regular expression is found; can be repeated, then one of them.
-    #[arg(long, short, value_name = "RE")]
-    pub(crate) grep: Vec<String>,
     #[command(flatten)]
-    pub(crate) lines: Lines,
+    pub(crate) reading: Reading,
     /// Names stand before lines as within this stack.
     #[arg(skip)]
     pub(crate) within: Option<String>,
@@ -71,6 +59,25 @@ pub(crate) struct Search {
     /// The oldest ones instead of the newest.
     #[arg(long)]
     pub(crate) oldest: bool,
+    #[command(flatten)]
+    pub(crate) lines: Lines,
+}
+
+/// How logs are read.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Reading {
+    /// Goes on with what comes, over cuts and restarts: of one container until it ends, of several until it is stopped.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only so many of the last lines, of all containers together, before others are left out by what they say.
+    #[arg(long, short = 'n', value_name = "LINES")]
+    pub(crate) tail: Option<u32>,
+    /// Puts the time before each line.
+    #[arg(long, short)]
+    pub(crate) timestamps: bool,
+    /// Only lines in which this regular expression is found; can be repeated, then one of them.
+    #[arg(long, short, value_name = "RE")]
+    pub(crate) grep: Vec<String>,
     #[command(flatten)]
     pub(crate) lines: Lines,
 }

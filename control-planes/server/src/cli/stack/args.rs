@@ -9,7 +9,10 @@ use crate::cli::{moment, selectors};
 #[derive(Debug, Subcommand)]
 pub(crate) enum StackAction {
     /// Lists an agent's stacks, whoever made them.
-    #[command(after_help = "Examples:\n  turbopanel stack ls web-2")]
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:\n  turbopanel stack ls web-2"
+    )]
     Ls {
         /// The agent's name.
         agent: String,
@@ -102,20 +105,8 @@ pub(crate) struct Logs {
     pub(crate) stack: Stack,
     /// Only these services.
     pub(crate) services: Vec<String>,
-    /// Goes on with what comes, of containers that come, too, until it is stopped.
-    #[arg(long, short)]
-    pub(crate) follow: bool,
-    /// Only so many of the last lines, of all containers together.
-    #[arg(long, short = 'n', value_name = "LINES")]
-    pub(crate) tail: Option<u32>,
-    /// Puts the time before each line.
-    #[arg(long, short)]
-    pub(crate) timestamps: bool,
-    /// Only lines in which this regular expression is found; can be repeated, then one of them.
-    #[arg(long, short, value_name = "RE")]
-    pub(crate) grep: Vec<String>,
     #[command(flatten)]
-    pub(crate) lines: selectors::Lines,
+    pub(crate) reading: selectors::Reading,
 }
 
 /// Which stack.

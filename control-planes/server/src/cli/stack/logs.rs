@@ -37,11 +37,7 @@ pub(super) async fn stream(connection: &Connection, args: Logs, json: bool) -> R
     let all = selectors::Logs {
         place,
         selectors,
-        follow: args.follow,
-        tail: args.tail,
-        timestamps: args.timestamps,
-        grep: args.grep,
-        lines: args.lines,
+        reading: args.reading,
         within: Some(name),
     };
     logs::stream(connection, all, json).await
