@@ -56,18 +56,17 @@ pub struct MergeRequest {
     pub places: Option<HashMap<String, Position>>,
 }
 
-impl MergeRequest {
-    /// What was asked for, and what was found before: a container that has another name by now stays.
-    pub(super) fn first_selection(&self) -> Selection {
-        match (&self.selection, &self.places) {
-            (Selection::Names(names), Some(places)) => {
-                let known = places.keys().filter_map(|digits| digits.parse().ok());
-                Selection::Names(names.iter().cloned().chain(known).collect())
-            }
-            (selection, _) => selection.clone(),
+impl Selection {
+    /// The same, and what was found by it before: a container that has another name by now stays.
+    pub(super) fn and_found(&self, found: impl Iterator<Item = ContainerRef>) -> Self {
+        match self {
+            Self::Names(names) => Self::Names(names.iter().cloned().chain(found).collect()),
+            labels => labels.clone(),
         }
     }
+}
 
+impl MergeRequest {
     /// The part of one container's log.
     pub fn of(&self, container: ContainerRef, follow: bool) -> LogRequest {
         LogRequest {

@@ -88,7 +88,9 @@ impl Engine {
             true => Some(self.changes().await?),
             false => None,
         };
-        let selected = self.select(&request.first_selection()).await?;
+        let before = request.places.iter().flat_map(|places| places.keys());
+        let before = before.filter_map(|digits| digits.parse().ok());
+        let selected = self.select(&request.selection.and_found(before)).await?;
         if let (Some(missing), None) = (&selected.missing, &request.places) {
             return Err(Error::ContainerNotFound {
                 container: missing.to_string(),
@@ -205,7 +207,8 @@ impl Merge {
             }
             () = sleep(self.list_at), if self.listing.is_none() => {
                 (self.list_at, self.listed_at) = (None, Instant::now());
-                let (engine, selection) = (self.engine.clone(), self.selection());
+                let found = self.sources.all.values().map(|source| source.id.clone());
+                let (engine, selection) = (self.engine.clone(), self.request.selection.and_found(found));
                 self.listing = Some(Box::pin(async move { engine.select(&selection).await }));
                 Ok(())
             }
@@ -218,17 +221,6 @@ impl Merge {
                 self.list_soon();
                 changed.map(|ids| self.sources.touch(&ids))
             }
-        }
-    }
-
-    /// What was asked for, and what was found: a container that is renamed stays.
-    fn selection(&self) -> Selection {
-        match &self.request.selection {
-            Selection::Names(names) => {
-                let known = self.sources.all.values().map(|source| source.id.clone());
-                Selection::Names(names.iter().cloned().chain(known).collect())
-            }
-            labels => labels.clone(),
         }
     }
 
